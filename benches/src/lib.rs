@@ -1,0 +1,1 @@
+//! Criterion benches per kernel family, whole models, and the comparison with peers.

@@ -1,0 +1,3 @@
+//! The fusebox command line.
+
+fn main() {}

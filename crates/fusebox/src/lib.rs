@@ -1,0 +1,1 @@
+//! Optimize, quantize, verify and run ONNX models on a CPU.

@@ -1,0 +1,1 @@
+//! Graphs, values, tensor types with symbolic dims, attributes, verifier, text form and structural diff.

@@ -1,0 +1,1 @@
+//! One file per operator: schema, type inference, reference evaluation, cost, quantization role.

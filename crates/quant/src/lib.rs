@@ -1,0 +1,1 @@
+//! Precision passes: dynamic int8, fp16 and bf16 weights.

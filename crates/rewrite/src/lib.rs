@@ -1,0 +1,1 @@
+//! The rule language, the e-graph, guards, cost, extraction and provenance.

@@ -1,0 +1,1 @@
+//! Graph strategies and tolerances shared by tests.

@@ -1,0 +1,1 @@
+//! Every snapshot of the workspace and the tests that make them.
