@@ -1,1 +1,20 @@
-//! SIMD kernels: slices in, slices out. The only home of unsafe code.
+//! SIMD kernels: slices in, slices out. The only home of `unsafe`, pulp and target features.
+//!
+//! Knows nothing of graphs or operators. A kernel family is a folder: the contract and its table in `mod.rs`,
+//! `reference.rs` as the oracle, `portable.rs`, and one file per instruction set. A [`Step`] binds a kernel to
+//! spans of an [`Arena`]; a [`Program`] is a checked list of steps; a [`Team`] runs it.
+//!
+//! Invariant: a step touches only the spans it declares, and `Program::new` proved that what a step writes is
+//! disjoint from what it reads, so running a program needs no `unsafe` outside this crate.
+#![allow(
+    unsafe_code,
+    reason = "kernels are the one crate that may hold unsafe code; each block states its SAFETY"
+)]
+
+pub mod arena;
+pub mod program;
+pub mod team;
+
+pub use arena::{Arena, Memory, Pod, Span};
+pub use program::{HostStep, Program, ProgramError, Step, StepError, Tile};
+pub use team::{RunError, Team};
