@@ -12,6 +12,7 @@
 )]
 
 pub mod arena;
+pub mod isa;
 pub mod program;
 pub mod team;
 
