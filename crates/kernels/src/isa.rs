@@ -48,6 +48,11 @@ impl Isa {
         }
     }
 
+    /// The instruction sets of this CPU, best first: what tests and benches walk.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
     /// The instruction set that `FUSEBOX_KERNEL` asks for, `None` when it is unset or empty.
     ///
     /// # Errors
@@ -122,8 +127,9 @@ enum Tokens {
     V4(pulp::x86::V4),
     #[cfg(target_arch = "x86_64")]
     V3(pulp::x86::V3),
+    // Not a wider scalar type: theirs emulate fused multiply-add by a library call per lane.
     #[cfg(target_arch = "x86_64")]
-    Baseline(pulp::Scalar256b),
+    Baseline(pulp::Scalar),
     #[cfg(not(target_arch = "x86_64"))]
     Baseline(pulp::Arch),
 }
@@ -135,7 +141,7 @@ pub struct Level(Tokens);
 impl Level {
     #[cfg(target_arch = "x86_64")]
     fn baseline() -> Self {
-        Self(Tokens::Baseline(pulp::Scalar256b))
+        Self(Tokens::Baseline(pulp::Scalar))
     }
 
     #[cfg(not(target_arch = "x86_64"))]

@@ -13,9 +13,11 @@
 
 pub mod arena;
 pub mod isa;
+pub mod math;
 pub mod program;
 pub mod team;
 
 pub use arena::{Arena, Memory, Pod, Span};
+pub use isa::Isa;
 pub use program::{HostStep, Program, ProgramError, Step, StepError, Tile};
 pub use team::{RunError, Team};
