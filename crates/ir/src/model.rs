@@ -1,6 +1,6 @@
 //! A model: the main graph, functions, opset imports, and all that a file says besides.
 
-use crate::{Attrs, Graph};
+use crate::{Attr, Attrs, Graph};
 
 /// A part of a file that we carry without reading, as wire bytes under the name of its field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,5 +77,29 @@ impl Model {
     pub fn opset(&self, domain: &str) -> Option<i64> {
         let plain = |d: &str| if d == "ai.onnx" { String::new() } else { d.to_owned() };
         self.opsets.iter().find(|o| plain(&o.domain) == plain(domain)).map(|o| o.version)
+    }
+}
+
+impl Function {
+    /// The body with references to the caller's attributes replaced by their values, given or default. A reference
+    /// to an attribute that is neither given nor defaulted disappears, as ONNX defines it.
+    pub fn instantiate(&self, call: &Attrs) -> Graph {
+        let mut graph = self.graph.clone();
+        substitute(&mut graph, &|name| call.get(name).or_else(|| self.defaults.get(name)).cloned());
+        graph
+    }
+}
+
+fn substitute(graph: &mut Graph, value: &dyn Fn(&str) -> Option<Attr>) {
+    for id in graph.node_ids() {
+        let node = graph.node_mut(id);
+        let resolve = |(name, attr): (&str, &Attr)| match attr {
+            Attr::Reference(caller, _) => value(caller).map(|attr| (name.into(), attr)),
+            other => Some((name.into(), other.clone())),
+        };
+        node.attrs = node.attrs.iter().filter_map(resolve).collect();
+        for region in &mut node.regions {
+            substitute(&mut region.graph, value);
+        }
     }
 }

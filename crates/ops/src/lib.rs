@@ -1,1 +1,22 @@
-//! One file per operator: schema, type inference, reference evaluation, cost, quantization role.
+//! The operator table: one file per operator with schema, type inference, reference evaluation, cost, quantization
+//! role and version history.
+//!
+//! Refuses to know how anything runs fast. The reference evaluation is the oracle of the whole project: it is written
+//! for clarity over `ndarray`, not for speed. To add an operator: one file in its family's folder and its row in that
+//! family's `OPS`. Start at [`Op`]; whole graphs are typed by [`typing`] and evaluated by [`interpret`].
+
+pub mod cost;
+pub mod datum;
+pub mod error;
+pub mod interpret;
+pub mod op;
+pub mod table;
+pub mod typing;
+
+pub use cost::{Cost, Shapes};
+pub use datum::Datum;
+pub use error::{EvalError, InferError, VersionError};
+pub use interpret::Interpreter;
+pub use op::{Arg, Body, Edit, Eval, Infer, Inferred, Op, Purity, QuantRole, Schema, Target};
+pub use table::{OpId, find, op, ops};
+pub use typing::{Typing, infer_graph};
