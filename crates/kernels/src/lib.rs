@@ -12,12 +12,21 @@
 )]
 
 pub mod arena;
+pub mod copy;
+pub mod element;
+#[cfg(test)]
+mod fixture;
 pub mod isa;
+pub mod layout;
 pub mod math;
+pub mod operand;
 pub mod program;
 pub mod team;
 
 pub use arena::{Arena, Memory, Pod, Span};
+pub use element::Element;
 pub use isa::Isa;
+pub use layout::Layout;
+pub use operand::{Constant, Operand, SpecError};
 pub use program::{HostStep, Program, ProgramError, Step, StepError, Tile};
 pub use team::{RunError, Team};
