@@ -110,14 +110,16 @@ impl Graph {
             }
             None => Ok(()),
         };
+        let mut is_input = vec![false; self.value_count()];
         for value in &self.inputs {
+            is_input[value.0 as usize] = true;
             define(*value, "a graph input".into())?;
         }
         for value in &self.captured {
             define(*value, "a capture".into())?;
         }
         for (id, value) in self.values() {
-            if value.constant.is_some() && !self.inputs.contains(&id) {
+            if value.constant.is_some() && !is_input[id.0 as usize] {
                 define(id, "an initializer".into())?;
             }
         }

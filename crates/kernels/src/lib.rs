@@ -18,6 +18,7 @@ pub mod element;
 mod fixture;
 pub mod isa;
 pub mod layout;
+pub mod mapped;
 pub mod math;
 pub mod operand;
 pub mod program;
