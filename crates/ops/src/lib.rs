@@ -5,13 +5,30 @@
 //! for clarity over `ndarray`, not for speed. To add an operator: one file in its family's folder and its row in that
 //! family's `OPS`. Start at [`Op`]; whole graphs are typed by [`typing`] and evaluated by [`interpret`].
 
+pub mod axis;
+pub mod broadcast;
 pub mod cost;
 pub mod datum;
 pub mod error;
+pub mod inference;
 pub mod interpret;
+pub mod number;
 pub mod op;
 pub mod table;
 pub mod typing;
+pub mod view;
+
+#[cfg(test)]
+mod check;
+
+mod activation;
+mod conv;
+mod elementwise;
+mod linear;
+mod logical;
+mod normalization;
+mod pool;
+mod reduction;
 
 pub use cost::{Cost, Shapes};
 pub use datum::Datum;

@@ -10,7 +10,16 @@ use std::sync::LazyLock;
 pub struct OpId(pub u32);
 
 /// One row per family.
-static FAMILIES: &[(&str, &[&dyn Op])] = &[];
+static FAMILIES: &[(&str, &[&dyn Op])] = &[
+    ("activation", crate::activation::OPS),
+    ("conv", crate::conv::OPS),
+    ("elementwise", crate::elementwise::OPS),
+    ("linear", crate::linear::OPS),
+    ("logical", crate::logical::OPS),
+    ("normalization", crate::normalization::OPS),
+    ("pool", crate::pool::OPS),
+    ("reduction", crate::reduction::OPS),
+];
 
 struct Table {
     ops: Vec<&'static dyn Op>,

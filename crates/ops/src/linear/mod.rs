@@ -1,0 +1,6 @@
+//! Matrix products and tensor contractions.
+
+use crate::Op;
+
+/// The operators of this family.
+pub(crate) const OPS: &[&dyn Op] = &[];

@@ -1,0 +1,6 @@
+//! Logical operators, comparisons and selection.
+
+use crate::Op;
+
+/// The operators of this family.
+pub(crate) const OPS: &[&dyn Op] = &[];

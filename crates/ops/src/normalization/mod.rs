@@ -1,0 +1,6 @@
+//! Normalisations over axes.
+
+use crate::Op;
+
+/// The operators of this family.
+pub(crate) const OPS: &[&dyn Op] = &[];
