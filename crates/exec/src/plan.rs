@@ -1,0 +1,305 @@
+//! A plan: the steps that carry out one graph for one signature of input shapes, and the arena they share.
+
+use crate::ExecError;
+use crate::buffers::{self, Buffer};
+use crate::lower::{Lower, Spans};
+use crate::profile::{Profile, StepTime};
+use crate::view::{Place, View};
+use crate::weights::Weights;
+use fusebox_ir::{DType, Dim, Function, Graph, NodeId, Tensor, ValueId};
+use fusebox_kernels::{Arena, Isa, Program, RunError, Span, Team};
+use fusebox_ops::{Cost, Shapes};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Largest arena a plan may ask for: more than any machine this is meant for has, so larger means a broken model.
+pub const MAX_ARENA: usize = 1 << 36;
+
+/// What a step does, for profiles and snapshots.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepInfo {
+    /// Kernel.
+    pub kernel: String,
+    /// Nodes it carries out.
+    pub nodes: Vec<String>,
+    /// Why it runs the reference evaluation.
+    pub fallback: Option<String>,
+    /// Work of the nodes.
+    pub cost: Cost,
+    /// Spans it reads.
+    pub reads: Vec<Span>,
+    /// Spans it writes.
+    pub writes: Vec<Span>,
+}
+
+enum Output {
+    Constant(Tensor),
+    Arena { dtype: DType, dims: Vec<usize>, span: Span },
+}
+
+/// Compiled steps over one arena.
+pub struct Plan {
+    program: Program,
+    arena: Mutex<Arena>,
+    inputs: Vec<Option<Span>>,
+    outputs: Vec<Output>,
+    /// The steps, in order.
+    pub steps: Vec<StepInfo>,
+}
+
+/// Values whose sizes only the data decides, or that are no tensors: such a graph cannot be planned.
+pub fn unplannable(graph: &Graph, constants: &[Option<Tensor>], needed: &[NodeId]) -> Option<String> {
+    let mut values: Vec<ValueId> = graph.inputs.clone();
+    values.extend(needed.iter().flat_map(|id| graph.node(*id).outputs.iter().flatten().copied()));
+    let fixed = |value: &ValueId| {
+        constants[value.0 as usize].is_some()
+            || graph.value(*value).ty.tensor().is_some_and(|t| t.dtype.bits() >= 8 && t.sizes().is_some())
+    };
+    let value = values.iter().find(|v| !fixed(v))?;
+    let value = graph.value(*value);
+    Some(format!("{:?} is {}: its size or type is known only at run time", value.name, value.ty))
+}
+
+/// Nodes that the outputs need, in topological order, given that constants need none.
+pub fn needed_nodes(graph: &Graph, constants: &[Option<Tensor>]) -> Vec<NodeId> {
+    let mut needed = BTreeSet::new();
+    let mut stack: Vec<ValueId> = graph.outputs.clone();
+    while let Some(value) = stack.pop() {
+        if constants[value.0 as usize].is_some() {
+            continue;
+        }
+        if let Some((node, _)) = graph.value(value).producer
+            && needed.insert(node)
+        {
+            stack.extend(graph.node(node).reads());
+        }
+    }
+    let order = graph.topological().unwrap_or_default();
+    order.into_iter().filter(|id| needed.contains(id)).collect()
+}
+
+impl Plan {
+    /// Compiles a graph whose values all have known sizes.
+    ///
+    /// # Errors
+    /// The node that a kernel refuses, or an arena over [`MAX_ARENA`].
+    pub fn compile(
+        graph: &Graph,
+        constants: &[Option<Tensor>],
+        needed: &[NodeId],
+        weights: &Weights,
+        functions: &Arc<[Function]>,
+        isa: Option<Isa>,
+    ) -> Result<Self, ExecError> {
+        check_sizes(graph, constants, needed)?;
+        let mut cx = Lower::new(graph, constants, weights, functions, isa);
+        let inputs: Vec<Option<View>> = graph.inputs.iter().map(|id| declare_input(&mut cx, *id)).collect();
+        for group in crate::lower::schedule(graph, constants, needed) {
+            let at = |error| ExecError::lowering(graph.describe(group[group.len() - 1]), &error);
+            cx.group(&group).map_err(at)?;
+        }
+        let outputs: Vec<View> = graph.outputs.iter().map(|id| finish_output(&mut cx, *id)).collect();
+        Self::assemble(cx, &inputs, &outputs)
+    }
+
+    fn assemble(cx: Lower<'_>, inputs: &[Option<View>], outputs: &[View]) -> Result<Self, ExecError> {
+        let (graph, constants) = (cx.graph, cx.constants);
+        let lives = lives(&cx, inputs, outputs);
+        let (spans, arena_len) = buffers::place(&lives);
+        if arena_len > MAX_ARENA {
+            return Err(ExecError::TooLarge { bytes: arena_len, limit: MAX_ARENA });
+        }
+        let spans = Spans(&spans);
+        let (mut infos, mut steps) = (Vec::new(), Vec::new());
+        for pending in cx.steps {
+            let name = pending.nodes.first().map_or_else(|| "output".into(), |id| graph.describe(*id));
+            let step = (pending.build)(&spans).map_err(|error| ExecError::lowering(name, &error))?;
+            let cost = pending.nodes.iter().map(|id| cost(graph, constants, *id));
+            infos.push(StepInfo {
+                kernel: step.name(),
+                nodes: pending.nodes.iter().map(|id| graph.describe(*id)).collect(),
+                fallback: pending.fallback,
+                cost: cost.fold(Cost::default(), |sum, c| sum + c),
+                reads: step.reads(),
+                writes: step.writes(),
+            });
+            steps.push(step);
+        }
+        let program = Program::new(steps, arena_len)
+            .map_err(|error| ExecError::Lowering { node: "plan".into(), reason: error.to_string() })?;
+        let inputs = inputs.iter().map(|view| Some(spans.of(view.as_ref()?.buffer()?))).collect();
+        let resolve = |(view, id): (&View, &ValueId)| match (&view.place, &constants[id.0 as usize]) {
+            (Place::Buffer(buffer), _) => {
+                Output::Arena { dtype: view.dtype, dims: view.dims().to_vec(), span: spans.of(*buffer) }
+            }
+            (Place::Constant(_), Some(tensor)) => Output::Constant(tensor.clone()),
+            (Place::Constant(_), None) => unreachable!("finish_output copies views of constants"),
+        };
+        let outputs = outputs.iter().zip(&graph.outputs).map(resolve).collect();
+        Ok(Self { program, arena: Mutex::new(Arena::new(arena_len)), inputs, outputs, steps: infos })
+    }
+
+    /// Bytes of the arena.
+    pub fn arena_bytes(&self) -> usize {
+        self.program.arena_len()
+    }
+
+    /// Runs the plan. `inputs` are in the order of the graph's inputs and have the sizes it was compiled for.
+    ///
+    /// # Errors
+    /// The node whose step failed.
+    pub fn run(
+        &self,
+        team: &Team,
+        inputs: &[Option<Tensor>],
+        profile: Option<&mut Profile>,
+    ) -> Result<Vec<Tensor>, ExecError> {
+        let start = Instant::now();
+        let mut arena = self.arena.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (span, tensor) in self.inputs.iter().zip(inputs) {
+            if let (Some(span), Some(tensor)) = (span, tensor) {
+                arena.bytes_mut(*span).copy_from_slice(tensor.data());
+            }
+        }
+        let mut times: Vec<Duration> = Vec::new();
+        let wanted = profile.is_some().then_some(&mut times);
+        team.run(&self.program, &mut arena, wanted).map_err(|error| self.locate(error))?;
+        let read = |output: &Output| match output {
+            Output::Constant(tensor) => Ok(tensor.clone()),
+            Output::Arena { dtype, dims, span } => {
+                Tensor::from_bytes(*dtype, dims.clone(), arena.bytes(*span).to_vec().into())
+            }
+        };
+        let outputs = self.outputs.iter().map(read).collect::<Result<_, _>>();
+        if let Some(profile) = profile {
+            let rows = self.steps.iter().zip(times).map(|(info, time)| StepTime {
+                kernel: info.kernel.clone(),
+                nodes: info.nodes.clone(),
+                time,
+                fallback: info.fallback.clone(),
+                flops: info.cost.flops,
+            });
+            *profile = Profile { steps: rows.collect(), total: start.elapsed() };
+        }
+        outputs.map_err(|error| ExecError::Eval(error.into()))
+    }
+
+    fn locate(&self, error: RunError) -> ExecError {
+        match error {
+            RunError::Step { step, reason } => {
+                let node = self.steps.get(step).and_then(|s| s.nodes.first()).cloned().unwrap_or_default();
+                ExecError::Step { node, reason }
+            }
+            other @ RunError::SmallArena { .. } => {
+                ExecError::Step { node: "plan".into(), reason: other.to_string() }
+            }
+        }
+    }
+}
+
+/// Refuses tensors so large that computing their byte size would overflow or exceed the arena's limit.
+fn check_sizes(graph: &Graph, constants: &[Option<Tensor>], needed: &[NodeId]) -> Result<(), ExecError> {
+    let outputs = needed.iter().flat_map(|id| graph.node(*id).outputs.iter().flatten());
+    for value in graph.inputs.iter().chain(outputs) {
+        if constants[value.0 as usize].is_some() {
+            continue;
+        }
+        let Some(ty) = graph.value(*value).ty.tensor() else { continue };
+        let Some(sizes) = ty.sizes() else { continue };
+        let bytes = fusebox_ir::tensor::element_count(&sizes).and_then(|n| ty.dtype.bytes_for(n));
+        let bytes = bytes.unwrap_or(usize::MAX);
+        if bytes > MAX_ARENA {
+            return Err(ExecError::TooLarge { bytes, limit: MAX_ARENA });
+        }
+    }
+    Ok(())
+}
+
+fn declare_input(cx: &mut Lower<'_>, id: ValueId) -> Option<View> {
+    if cx.constant(id).is_some() {
+        return None;
+    }
+    let (dtype, dims) = cx.sizes(id);
+    let view = cx.allocate(dtype, &dims);
+    cx.set(id, view.clone());
+    Some(view)
+}
+
+fn finish_output(cx: &mut Lower<'_>, id: ValueId) -> View {
+    cx.attribute(Vec::new());
+    let view = cx.view(id);
+    let of_constant = matches!(view.place, Place::Constant(_)) && cx.constant(id).is_none();
+    if of_constant {
+        let order: Vec<usize> = (0..view.dims().len()).collect();
+        return cx.copied(&view, &order);
+    }
+    if cx.constant(id).is_some() { view } else { cx.dense(view) }
+}
+
+fn lives(cx: &Lower<'_>, inputs: &[Option<View>], outputs: &[View]) -> Vec<Buffer> {
+    let mut lives: Vec<Buffer> =
+        cx.buffers.iter().map(|bytes| Buffer { bytes: *bytes, first: usize::MAX, last: 0 }).collect();
+    for (index, step) in cx.steps.iter().enumerate() {
+        for id in step.reads.iter().chain(&step.writes) {
+            let life = &mut lives[id.0];
+            life.first = life.first.min(index);
+            life.last = life.last.max(index);
+        }
+    }
+    for id in inputs.iter().flatten().filter_map(View::buffer) {
+        lives[id.0].first = 0;
+    }
+    for id in outputs.iter().filter_map(View::buffer) {
+        lives[id.0].last = cx.steps.len();
+    }
+    for life in &mut lives {
+        // A buffer that no step touches needs no place (its node was declined or its value is unused).
+        if life.first > life.last {
+            *life = Buffer { bytes: 0, first: 0, last: 0 };
+        }
+    }
+    lives
+}
+
+/// Work of a node under known sizes.
+pub fn cost(graph: &Graph, constants: &[Option<Tensor>], id: NodeId) -> Cost {
+    let node = graph.node(id);
+    let Some(op) = fusebox_ops::op(&node.op) else { return Cost::default() };
+    let of = |slot: &Option<ValueId>| slot.map(|v| &graph.value(v).ty).and_then(|ty| ty.tensor());
+    let inputs: Vec<_> = node.inputs.iter().map(of).collect();
+    let outputs: Vec<_> = node.outputs.iter().map(of).collect();
+    let known = |slot: &Option<ValueId>| slot.is_none_or(|v| constants[v.0 as usize].is_some());
+    if !node.outputs.is_empty() && node.outputs.iter().all(known) {
+        return Cost::default();
+    }
+    op.cost(&Shapes { attrs: &node.attrs, inputs: &inputs, outputs: &outputs, assume: &|_| 1 })
+}
+
+/// Constants of a graph: initializers, values that typing evaluated, and defaults of inputs that were not given.
+pub fn constants(graph: &Graph, dims: &[Option<Vec<Dim>>], given: &[bool]) -> Vec<Option<Tensor>> {
+    let mut constants: Vec<Option<Tensor>> = (0..graph.value_count()).map(|_| None).collect();
+    for (id, value) in graph.values() {
+        constants[id.0 as usize] = value.constant.clone().or_else(|| evaluated(graph, id, dims));
+    }
+    for (id, given) in graph.inputs.iter().zip(given) {
+        if *given {
+            constants[id.0 as usize] = None;
+        }
+    }
+    constants
+}
+
+fn evaluated(graph: &Graph, id: ValueId, dims: &[Option<Vec<Dim>>]) -> Option<Tensor> {
+    let dims: Option<Vec<i64>> = dims.get(id.0 as usize)?.as_ref()?.iter().map(Dim::value).collect();
+    let (dims, ty) = (dims?, graph.value(id).ty.tensor()?);
+    let shape = ty.sizes()?;
+    match ty.dtype {
+        DType::I64 => Tensor::from_vec(shape, dims).ok(),
+        DType::I32 => {
+            let narrow: Option<Vec<i32>> = dims.into_iter().map(|d| i32::try_from(d).ok()).collect();
+            Tensor::from_vec(shape, narrow?).ok()
+        }
+        _ => None,
+    }
+}
