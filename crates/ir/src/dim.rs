@@ -130,7 +130,7 @@ impl Dim {
     /// Quotient when the division is exact for all values of the symbols.
     pub fn exact_div(&self, other: &Self) -> Option<Self> {
         if let (Some(a), Some(b)) = (self.value(), other.value()) {
-            return (b != 0 && a % b == 0).then(|| Self::known(a / b));
+            return (a.checked_rem(b) == Some(0)).then(|| Self::known(a / b));
         }
         if self == other {
             return Some(Self::known(1));
@@ -146,7 +146,7 @@ impl Dim {
             for factor in factors {
                 rest.remove(rest.iter().position(|x| x == factor)?);
             }
-            if c % coefficient != 0 {
+            if c.checked_rem(*coefficient) != Some(0) {
                 return None;
             }
             terms.insert(rest, c / coefficient);
@@ -365,5 +365,8 @@ mod tests {
         assert_eq!(half.to_string(), "floordiv(n + 1, 2)");
         assert_eq!(half.substitute(&|_| Some(Dim::known(5))).value(), Some(3));
         assert_eq!(half.symbols(), vec!["n".into()]);
+        let lowest = Dim::known(i64::MIN);
+        assert_eq!(lowest.floor_div(&Dim::known(-1)).value(), Some(i64::MAX));
+        assert_eq!(lowest.mul(&Dim::symbol("n")).exact_div(&Dim::known(-1)), None);
     }
 }

@@ -11,6 +11,7 @@ pub mod dtype;
 pub mod graph;
 pub mod model;
 pub mod tensor;
+pub mod text;
 pub mod types;
 pub mod verify;
 
