@@ -10,6 +10,7 @@ pub mod broadcast;
 pub mod cost;
 pub mod datum;
 pub mod error;
+pub mod fused;
 pub mod inference;
 pub mod interpret;
 pub mod number;
@@ -22,13 +23,20 @@ pub mod view;
 mod check;
 
 mod activation;
+mod control;
 mod conv;
 mod elementwise;
+mod gather;
+mod generate;
 mod linear;
 mod logical;
+mod microsoft;
+mod movement;
 mod normalization;
 mod pool;
+mod quantize;
 mod reduction;
+mod shape;
 
 pub use cost::{Cost, Shapes};
 pub use datum::Datum;

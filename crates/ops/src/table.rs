@@ -12,13 +12,21 @@ pub struct OpId(pub u32);
 /// One row per family.
 static FAMILIES: &[(&str, &[&dyn Op])] = &[
     ("activation", crate::activation::OPS),
+    ("control", crate::control::OPS),
     ("conv", crate::conv::OPS),
     ("elementwise", crate::elementwise::OPS),
+    ("fused", crate::fused::OPS),
+    ("gather", crate::gather::OPS),
+    ("generate", crate::generate::OPS),
     ("linear", crate::linear::OPS),
     ("logical", crate::logical::OPS),
+    ("microsoft", crate::microsoft::OPS),
+    ("movement", crate::movement::OPS),
     ("normalization", crate::normalization::OPS),
     ("pool", crate::pool::OPS),
+    ("quantize", crate::quantize::OPS),
     ("reduction", crate::reduction::OPS),
+    ("shape", crate::shape::OPS),
 ];
 
 struct Table {

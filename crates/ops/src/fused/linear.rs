@@ -1,0 +1,131 @@
+//! `Linear(x, w, w_scale?, bias?, residual?)`: `y = act(x·w + bias) + residual`. ai.fusebox, since 1.
+//!
+//! x: `[..., K]`; w: `[K, N]` in the type of x, in f16 or bf16 (weights at half width, widened before the product), or
+//! in i8 with `w_scale: f32 [N]` (x must be f32; see [`super::quantize`]); bias: `[N]`; residual broadcasts to the
+//! result. Attributes `activation`, `alpha`, `beta` ([`Activation`](super::Activation)), `residual_first` (default 0).
+
+use super::emit::Emit;
+use super::epilogue::{Epilogue, check_residual, check_vector, show};
+use super::quantize::emit_matmul;
+use crate::op::{Body, Infer, Inferred, Op, QuantRole, Schema};
+use crate::{InferError, Shapes};
+use fusebox_ir::{DType, Dim, Graph, TensorType, ValueId};
+
+/// The operator.
+pub struct Linear;
+
+static SCHEMA: Schema = Schema::fusebox("Linear", (2, 5), (1, 1));
+
+/// Positions of the operands, which NormLinear has elsewhere.
+pub(super) struct Operands {
+    pub(super) w: usize,
+    pub(super) w_scale: usize,
+    pub(super) bias: usize,
+    pub(super) residual: usize,
+}
+
+const OPERANDS: Operands = Operands { w: 1, w_scale: 2, bias: 3, residual: 4 };
+
+impl Op for Linear {
+    fn schema(&self) -> &'static Schema {
+        &SCHEMA
+    }
+
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
+        infer_linear(cx, &OPERANDS)
+    }
+
+    fn flops(&self, shapes: &Shapes<'_>) -> f64 {
+        linear_flops(shapes, &OPERANDS)
+    }
+
+    fn quant_role(&self) -> QuantRole {
+        QuantRole::Weighted { weight: OPERANDS.w, channel_axis: 1 }
+    }
+
+    fn body(&self, cx: &Body<'_>) -> Option<Graph> {
+        let epilogue = Epilogue::from_attrs(cx.attrs, false).ok()?;
+        let mut e = Emit::new(cx, &["x", "w", "w_scale", "bias", "residual"])?;
+        let x = e.input(0)?;
+        let y = emit_linear(&mut e, x, epilogue, &OPERANDS)?;
+        Some(e.finish(&[y]))
+    }
+}
+
+/// Types the product and checks its operands.
+pub(super) fn infer_linear(cx: &Infer<'_>, at: &Operands) -> Result<Vec<Inferred>, InferError> {
+    Epilogue::from_attrs(cx.attrs, false)?;
+    check_weights(cx, at.w, at.w_scale)?;
+    let (Some(x), Some(w)) = (cx.tensor(0), cx.tensor(at.w)) else {
+        return Ok(vec![Inferred::default(); cx.outputs]);
+    };
+    let Some(w_shape) = &w.shape else { return Ok(vec![TensorType::unranked(x.dtype).into()]) };
+    let [k, n] = w_shape.as_slice() else {
+        return Err(InferError::shape(format!("weights have shape {}, expected [K, N]", show(w_shape))));
+    };
+    check_vector("bias", cx.tensor(at.bias), n)?;
+    check_vector("w_scale", cx.tensor(at.w_scale), n)?;
+    let Some(x_shape) = &x.shape else { return Ok(vec![TensorType::unranked(x.dtype).into()]) };
+    let Some((last, rows)) = x_shape.split_last() else {
+        return Err(InferError::shape("x is a scalar, expected [..., K]"));
+    };
+    if let (Some(a), Some(b)) = (last.value(), k.value())
+        && a != b
+    {
+        return Err(InferError::shape(format!("x has {a} columns but the weights have {b} rows")));
+    }
+    let output: Vec<Dim> = rows.iter().chain([n]).cloned().collect();
+    check_residual(cx.tensor(at.residual), &output)?;
+    Ok(vec![TensorType::new(x.dtype, output).into()])
+}
+
+/// Checks the element types of x (input 0), the weights and their scales.
+///
+/// # Errors
+/// A combination that no form of the operator has.
+pub(super) fn check_weights(cx: &Infer<'_>, w: usize, w_scale: usize) -> Result<(), InferError> {
+    let (x_type, w_type) = (cx.dtype(0)?, cx.dtype(w)?);
+    let has_scale = cx.input(w_scale).is_some();
+    let wrong = |index: usize, expected: &str, found: DType| {
+        Err(InferError::DType { index, expected: expected.into(), found })
+    };
+    match (x_type, w_type) {
+        (_, Some(DType::I8)) if !has_scale => Err(InferError::MissingInput { index: w_scale }),
+        (Some(found), Some(DType::I8)) if found != DType::F32 => {
+            wrong(0, "f32, as the weights are i8", found)
+        }
+        (_, Some(found)) if has_scale && found != DType::I8 => wrong(w, "i8, as it has a scale", found),
+        (Some(x), Some(w_dtype))
+            if x != w_dtype && !matches!(w_dtype, DType::I8 | DType::F16 | DType::BF16) =>
+        {
+            wrong(w, &format!("{x}, f16, bf16 or i8"), w_dtype)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Spells out product and epilogue for `x`, which is input 0 or was computed from it.
+pub(super) fn emit_linear(
+    e: &mut Emit<'_>,
+    x: ValueId,
+    epilogue: Epilogue,
+    at: &Operands,
+) -> Option<ValueId> {
+    let product = if e.ty(at.w)?.dtype == DType::I8 {
+        let (w, w_scale) = (e.input(at.w)?, e.input(at.w_scale)?);
+        emit_matmul(e, x, w, w_scale)
+    } else {
+        let w = e.float_input(at.w)?;
+        e.op("MatMul", &[x, w])
+    };
+    let (bias, residual) = (e.float_input(at.bias), e.float_input(at.residual));
+    Some(epilogue.emit(e, product, bias, residual))
+}
+
+/// FLOPs of product and epilogue.
+pub(super) fn linear_flops(shapes: &Shapes<'_>, at: &Operands) -> f64 {
+    let present = |index: usize| shapes.inputs.get(index).is_some_and(Option::is_some);
+    let depth = shapes.input(at.w).and_then(|sizes| sizes.first().copied()).unwrap_or(0.0);
+    let epilogue = Epilogue::from_attrs(shapes.attrs, false).unwrap_or_default();
+    shapes.output_elements(0) * (2.0 * depth + epilogue.flops(present(at.bias), present(at.residual)))
+}
