@@ -6,10 +6,12 @@
 //! result does not depend on its neighbours, but it may differ by an ulp between instruction sets (fused
 //! multiply-add or not).
 
+mod activation;
 mod erf;
 mod exp;
 mod tanh;
 
+pub use activation::{Activation, LaneVisitor};
 pub use erf::erf;
 pub use exp::{exp, exp_of_negative};
 pub use tanh::{sigmoid, tanh};
