@@ -14,14 +14,17 @@
 pub mod arena;
 pub mod copy;
 pub mod element;
+pub mod elementwise;
 #[cfg(test)]
 mod fixture;
+pub mod gather;
 pub mod isa;
 pub mod layout;
 pub mod mapped;
 pub mod math;
 pub mod operand;
 pub mod program;
+mod scratch;
 pub mod team;
 
 pub use arena::{Arena, Memory, Pod, Span};

@@ -4,6 +4,7 @@
 //! owner is foreign code; the steps' unchecked accesses rely on it.
 
 use crate::arena::{Memory, Pod, Span};
+use crate::element::Element;
 use crate::isa::IsaError;
 use std::fmt;
 use std::marker::PhantomData;
@@ -99,6 +100,7 @@ impl From<Constant> for Operand {
 pub(crate) struct Source<T> {
     operand: Operand,
     needed: usize,
+    align: usize,
     element: PhantomData<fn() -> T>,
 }
 
@@ -116,7 +118,7 @@ impl<T: Pod> Source<T> {
         if held < needed {
             return Err(SpecError::new(format!("{what} holds {held} elements, {needed} are needed")));
         }
-        Ok(Self { operand, needed, element: PhantomData })
+        Ok(Self { operand, needed, align: align_of::<T>(), element: PhantomData })
     }
 
     pub(crate) fn span(&self) -> Option<Span> {
@@ -135,8 +137,33 @@ impl<T: Pod> Source<T> {
                 (bytes.as_ptr().cast::<T>(), bytes.len() / size_of::<T>())
             }
         };
-        assert!(held >= self.needed && pointer.is_aligned(), "a constant changed its length or its place");
+        let aligned = pointer.addr().is_multiple_of(self.align);
+        assert!(held >= self.needed && aligned, "a constant changed its length or its place");
         pointer
+    }
+}
+
+impl Source<u8> {
+    /// Bytes that hold elements of a type known at run time: `locate` gives a pointer aligned for it.
+    pub(crate) fn for_elements(
+        operand: Operand,
+        element: Element,
+        needed_bytes: usize,
+        what: &str,
+    ) -> Result<Self, SpecError> {
+        let operand = match (operand, element.size()) {
+            (Operand::Arena(span), size) => {
+                check_multiple(span, size, what)?;
+                Operand::Arena(span)
+            }
+            (Operand::Constant(constant), 2) => Operand::Constant(constant.aligned_for::<u16>()),
+            (Operand::Constant(constant), 4) => Operand::Constant(constant.aligned_for::<u32>()),
+            (Operand::Constant(constant), 8) => Operand::Constant(constant.aligned_for::<u64>()),
+            (constant, _) => constant,
+        };
+        let mut source = Self::new(operand, needed_bytes, what)?;
+        source.align = element.size();
+        Ok(source)
     }
 }
 
@@ -169,11 +196,27 @@ impl<T: Pod> Target<T> {
 }
 
 fn check_alignment<T>(span: Span, what: &str) -> Result<(), SpecError> {
-    if span.offset.is_multiple_of(align_of::<T>()) {
+    check_multiple(span, align_of::<T>(), what)
+}
+
+fn check_multiple(span: Span, need: usize, what: &str) -> Result<(), SpecError> {
+    if span.offset.is_multiple_of(need) {
         return Ok(());
     }
-    let need = align_of::<T>();
     Err(SpecError::new(format!("{what} begins at byte {}, not a multiple of {need}", span.offset)))
+}
+
+impl Target<u8> {
+    /// Bytes that will hold elements of a type known at run time.
+    pub(crate) fn for_elements(
+        span: Span,
+        element: Element,
+        needed_bytes: usize,
+        what: &str,
+    ) -> Result<Self, SpecError> {
+        check_multiple(span, element.size(), what)?;
+        Self::new(span, needed_bytes, what)
+    }
 }
 
 /// Why a step cannot be built: operands too small, layouts that overlap, parameters out of range.

@@ -1,0 +1,275 @@
+//! Runs a schedule over blocks in vector registers, for any instruction set pulp knows.
+//!
+//! Every operation is one pass over a slot; slots stay in the first-level cache. Lanes past the end of the last block
+//! hold what earlier blocks left there and are not stored.
+
+use super::chain::{Binary, Compare, Kind, Logic, Op, Unary};
+use super::functions;
+use super::schedule::Instruction;
+use crate::element::convert;
+use crate::math::LaneVisitor;
+use crate::scratch::Slot;
+use pulp::Simd;
+
+/// Elements of a block: four slots of them fit half of a 32 KiB cache.
+pub(super) const BLOCK: usize = 1024;
+
+/// Evaluates instructions over the first `lanes` lanes of the slots.
+pub(super) struct Evaluate<'a> {
+    pub(super) instructions: &'a [Instruction],
+    pub(super) slots: &'a mut [Slot],
+    pub(super) lanes: usize,
+}
+
+impl pulp::WithSimd for Evaluate<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        // Whole registers: the rest of the last one is scratch.
+        let lanes = self.lanes.next_multiple_of(S::F32_LANES).min(BLOCK);
+        for instruction in self.instructions {
+            let mut result = std::mem::take(&mut self.slots[instruction.result]);
+            let [a, b, c] = instruction.operands.map(|slot| &self.slots[slot]);
+            step(simd, instruction.op, instruction.kind, &mut result, a, b, c, lanes);
+            self.slots[instruction.result] = result;
+        }
+    }
+}
+
+/// One operation on operands of `kind`.
+#[inline(always)]
+fn step<S: Simd>(simd: S, op: Op, kind: Kind, out: &mut Slot, a: &Slot, b: &Slot, c: &Slot, lanes: usize) {
+    match (op, kind) {
+        (Op::Float(value), _) => out.floats_mut()[..lanes].fill(value),
+        (Op::Int(value), _) => out.ints_mut()[..lanes].fill(value),
+        (Op::Unary(function, _), Kind::Int) => int_unary(function, out, a, lanes),
+        (Op::Binary(function, ..), Kind::Int) => int_binary(function, out, a, b, lanes),
+        (Op::Compare(function, ..), Kind::Int) => int_compare(function, out, a, b, lanes),
+        (Op::Unary(function, _), _) => {
+            unary(simd, function, &mut out.floats_mut()[..lanes], &a.floats()[..lanes]);
+        }
+        (Op::Binary(function, ..), _) => {
+            binary(
+                simd,
+                function,
+                &mut out.floats_mut()[..lanes],
+                &a.floats()[..lanes],
+                &b.floats()[..lanes],
+            );
+        }
+        (Op::Compare(function, ..), _) => {
+            compare(
+                simd,
+                function,
+                &mut out.floats_mut()[..lanes],
+                &a.floats()[..lanes],
+                &b.floats()[..lanes],
+            );
+        }
+        (Op::Logic(function, ..), _) => {
+            logic(simd, function, &mut out.floats_mut()[..lanes], &a.floats()[..lanes], &b.floats()[..lanes]);
+        }
+        (Op::Not(_), _) => {
+            let one = simd.splat_f32s(1.0);
+            map1::<S>(&mut out.floats_mut()[..lanes], &a.floats()[..lanes], |x| simd.sub_f32s(one, x));
+        }
+        (Op::Where(..), Kind::Int) => choose_ints(out, a, b, c, lanes),
+        (Op::Where(..), _) => choose(simd, out, a, b, c, lanes),
+        (Op::Convert(to, _), from) => converted(from, to, out, a, lanes),
+    }
+}
+
+#[inline(always)]
+fn map1<S: Simd>(out: &mut [f32], a: &[f32], f: impl Fn(S::f32s) -> S::f32s) {
+    let (out, a) = (S::as_mut_simd_f32s(out).0, S::as_simd_f32s(a).0);
+    out.iter_mut().zip(a).for_each(|(out, a)| *out = f(*a));
+}
+
+#[inline(always)]
+fn map2<S: Simd>(out: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(S::f32s, S::f32s) -> S::f32s) {
+    let (out, a, b) = (S::as_mut_simd_f32s(out).0, S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
+    out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f(*a, *b));
+}
+
+struct Lanes<'a>(&'a mut [f32], &'a [f32]);
+
+impl<S: Simd> LaneVisitor<S> for Lanes<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn visit(self, f: impl Fn(S::f32s) -> S::f32s + Copy) {
+        map1::<S>(self.0, self.1, f);
+    }
+}
+
+#[inline(always)]
+fn unary<S: Simd>(simd: S, function: Unary, out: &mut [f32], a: &[f32]) {
+    let one = simd.splat_f32s(1.0);
+    match function {
+        Unary::Neg => map1::<S>(out, a, |x| simd.neg_f32s(x)),
+        Unary::Abs => map1::<S>(out, a, |x| simd.abs_f32s(x)),
+        Unary::Sign => map1::<S>(out, a, |x| functions::sign(simd, x)),
+        Unary::Sqrt => map1::<S>(out, a, |x| simd.sqrt_f32s(x)),
+        Unary::Rsqrt => map1::<S>(out, a, |x| simd.div_f32s(one, simd.sqrt_f32s(x))),
+        Unary::Reciprocal => map1::<S>(out, a, |x| simd.div_f32s(one, x)),
+        Unary::Exp => map1::<S>(out, a, |x| crate::math::exp(simd, x)),
+        Unary::Log => map1::<S>(out, a, |x| functions::log(simd, x)),
+        Unary::Floor => map1::<S>(out, a, |x| functions::floor(simd, x)),
+        Unary::Ceil => map1::<S>(out, a, |x| functions::ceil(simd, x)),
+        Unary::Round => map1::<S>(out, a, |x| functions::round(simd, x)),
+        Unary::Sin => sine::<S>(simd, out, a, 0, f64::sin),
+        Unary::Cos => sine::<S>(simd, out, a, 1, f64::cos),
+        Unary::Softplus => map1::<S>(out, a, |x| functions::softplus(simd, x)),
+        Unary::Mish => map1::<S>(out, a, |x| functions::mish(simd, x)),
+        Unary::Elu { alpha } => map1::<S>(out, a, |x| functions::elu(simd, x, alpha)),
+        Unary::Activation(activation) => activation.visit(simd, Lanes(out, a)),
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is the result's precision")]
+#[inline(always)]
+fn sine<S: Simd>(simd: S, out: &mut [f32], a: &[f32], quadrants: u32, exact: fn(f64) -> f64) {
+    map1::<S>(out, a, |x| functions::sine(simd, x, quadrants));
+    for (out, x) in out.iter_mut().zip(a) {
+        if x.is_nan() || x.abs() > functions::TRIGONOMETRIC_LIMIT {
+            *out = exact(f64::from(*x)) as f32;
+        }
+    }
+}
+
+#[inline(always)]
+fn binary<S: Simd>(simd: S, function: Binary, out: &mut [f32], a: &[f32], b: &[f32]) {
+    match function {
+        Binary::Add => map2::<S>(out, a, b, |a, b| simd.add_f32s(a, b)),
+        Binary::Sub => map2::<S>(out, a, b, |a, b| simd.sub_f32s(a, b)),
+        Binary::Mul => map2::<S>(out, a, b, |a, b| simd.mul_f32s(a, b)),
+        Binary::Div => map2::<S>(out, a, b, |a, b| simd.div_f32s(a, b)),
+        Binary::Min => map2::<S>(out, a, b, |a, b| functions::min(simd, a, b)),
+        Binary::Max => map2::<S>(out, a, b, |a, b| functions::max(simd, a, b)),
+        Binary::Pow => power(simd, out, a, b),
+    }
+}
+
+/// Powers: the exponents that models use (a constant 2, 3, 1/2, −1/2, −1) without the general function.
+#[inline(always)]
+fn power<S: Simd>(simd: S, out: &mut [f32], a: &[f32], b: &[f32]) {
+    let one = simd.splat_f32s(1.0);
+    let exponent = b[0];
+    let constant = b.iter().all(|e| e.to_bits() == exponent.to_bits());
+    match exponent {
+        2.0 if constant => map1::<S>(out, a, |x| simd.mul_f32s(x, x)),
+        3.0 if constant => map1::<S>(out, a, |x| simd.mul_f32s(x, simd.mul_f32s(x, x))),
+        -1.0 if constant => map1::<S>(out, a, |x| simd.div_f32s(one, x)),
+        _ => out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = a.powf(*b)),
+    }
+}
+
+#[inline(always)]
+fn compare<S: Simd>(simd: S, function: Compare, out: &mut [f32], a: &[f32], b: &[f32]) {
+    let (one, zero) = (simd.splat_f32s(1.0), simd.splat_f32s(0.0));
+    let truth = |mask| simd.select_f32s(mask, one, zero);
+    match function {
+        Compare::Equal => map2::<S>(out, a, b, |a, b| truth(simd.equal_f32s(a, b))),
+        Compare::NotEqual => map2::<S>(out, a, b, |a, b| simd.select_f32s(simd.equal_f32s(a, b), zero, one)),
+        Compare::Less => map2::<S>(out, a, b, |a, b| truth(simd.less_than_f32s(a, b))),
+        Compare::LessOrEqual => map2::<S>(out, a, b, |a, b| truth(simd.less_than_or_equal_f32s(a, b))),
+        Compare::Greater => map2::<S>(out, a, b, |a, b| truth(simd.greater_than_f32s(a, b))),
+        Compare::GreaterOrEqual => map2::<S>(out, a, b, |a, b| truth(simd.greater_than_or_equal_f32s(a, b))),
+    }
+}
+
+/// Truths are the floats 0 and 1.
+#[inline(always)]
+fn logic<S: Simd>(simd: S, function: Logic, out: &mut [f32], a: &[f32], b: &[f32]) {
+    match function {
+        Logic::And => map2::<S>(out, a, b, |a, b| simd.mul_f32s(a, b)),
+        Logic::Or => map2::<S>(out, a, b, |a, b| simd.max_f32s(a, b)),
+        Logic::Xor => map2::<S>(out, a, b, |a, b| simd.abs_f32s(simd.sub_f32s(a, b))),
+    }
+}
+
+#[inline(always)]
+fn choose<S: Simd>(simd: S, out: &mut Slot, c: &Slot, a: &Slot, b: &Slot, lanes: usize) {
+    let (out, c) = (&mut out.floats_mut()[..lanes], &c.floats()[..lanes]);
+    let (a, b) = (&a.floats()[..lanes], &b.floats()[..lanes]);
+    let half = simd.splat_f32s(0.5);
+    let (out, c) = (S::as_mut_simd_f32s(out).0, S::as_simd_f32s(c).0);
+    let (a, b) = (S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
+    for (((out, c), a), b) in out.iter_mut().zip(c).zip(a).zip(b) {
+        *out = simd.select_f32s(simd.greater_than_f32s(*c, half), *a, *b);
+    }
+}
+
+/// [`choose`] over integers.
+fn choose_ints(out: &mut Slot, c: &Slot, a: &Slot, b: &Slot, lanes: usize) {
+    let (out, c) = (&mut out.ints_mut()[..lanes], &c.floats()[..lanes]);
+    let (a, b) = (&a.ints()[..lanes], &b.ints()[..lanes]);
+    for (((out, c), a), b) in out.iter_mut().zip(c).zip(a).zip(b) {
+        *out = if *c == 0.0 { *b } else { *a };
+    }
+}
+
+#[inline(always)]
+fn int_map(out: &mut Slot, a: &Slot, b: &Slot, lanes: usize, f: impl Fn(i64, i64) -> i64) {
+    let (out, a, b) = (&mut out.ints_mut()[..lanes], &a.ints()[..lanes], &b.ints()[..lanes]);
+    out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f(*a, *b));
+}
+
+#[inline(always)]
+fn int_unary(function: Unary, out: &mut Slot, a: &Slot, lanes: usize) {
+    match function {
+        Unary::Neg => int_map(out, a, a, lanes, |a, _| a.wrapping_neg()),
+        Unary::Abs => int_map(out, a, a, lanes, |a, _| a.wrapping_abs()),
+        Unary::Sign => int_map(out, a, a, lanes, |a, _| a.signum()),
+        _ => unreachable!("Chain::push admits only neg, abs and sign of integers"),
+    }
+}
+
+#[inline(always)]
+fn int_binary(function: Binary, out: &mut Slot, a: &Slot, b: &Slot, lanes: usize) {
+    match function {
+        Binary::Add => int_map(out, a, b, lanes, i64::wrapping_add),
+        Binary::Sub => int_map(out, a, b, lanes, i64::wrapping_sub),
+        Binary::Mul => int_map(out, a, b, lanes, i64::wrapping_mul),
+        Binary::Div => int_map(out, a, b, lanes, |a, b| if b == 0 { 0 } else { a.wrapping_div(b) }),
+        Binary::Min => int_map(out, a, b, lanes, i64::min),
+        Binary::Max => int_map(out, a, b, lanes, i64::max),
+        Binary::Pow => unreachable!("Chain::push admits no integer powers"),
+    }
+}
+
+#[inline(always)]
+fn int_compare(function: Compare, out: &mut Slot, a: &Slot, b: &Slot, lanes: usize) {
+    let test: fn(&i64, &i64) -> bool = match function {
+        Compare::Equal => i64::eq,
+        Compare::NotEqual => i64::ne,
+        Compare::Less => i64::lt,
+        Compare::LessOrEqual => i64::le,
+        Compare::Greater => i64::gt,
+        Compare::GreaterOrEqual => i64::ge,
+    };
+    let (out, a, b) = (&mut out.floats_mut()[..lanes], &a.ints()[..lanes], &b.ints()[..lanes]);
+    out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f32::from(u8::from(test(a, b))));
+}
+
+#[inline(always)]
+fn converted(from: Kind, to: Kind, out: &mut Slot, a: &Slot, lanes: usize) {
+    match (from, to) {
+        (Kind::Int, Kind::Int) => out.ints_mut()[..lanes].copy_from_slice(&a.ints()[..lanes]),
+        (Kind::Int, Kind::Float) => {
+            cross(&mut out.floats_mut()[..lanes], &a.ints()[..lanes], convert::<i64, f32>);
+        }
+        (Kind::Int, Kind::Truth) => {
+            cross(&mut out.floats_mut()[..lanes], &a.ints()[..lanes], |v| f32::from(u8::from(v != 0)));
+        }
+        (_, Kind::Int) => cross(&mut out.ints_mut()[..lanes], &a.floats()[..lanes], convert::<f32, i64>),
+        (Kind::Float, Kind::Truth) => {
+            cross(&mut out.floats_mut()[..lanes], &a.floats()[..lanes], |v| f32::from(u8::from(v != 0.0)));
+        }
+        _ => out.floats_mut()[..lanes].copy_from_slice(&a.floats()[..lanes]),
+    }
+}
+
+#[inline(always)]
+fn cross<A: Copy, B>(out: &mut [B], a: &[A], f: impl Fn(A) -> B) {
+    out.iter_mut().zip(a).for_each(|(out, a)| *out = f(*a));
+}
