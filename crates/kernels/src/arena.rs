@@ -35,7 +35,7 @@ impl Span {
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
-struct Line([u8; ALIGN]);
+pub(crate) struct Line(pub(crate) [u8; ALIGN]);
 
 /// An aligned, zero-initialised byte buffer.
 pub struct Arena {

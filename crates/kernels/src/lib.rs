@@ -18,6 +18,7 @@ pub mod elementwise;
 #[cfg(test)]
 mod fixture;
 pub mod gather;
+pub mod gemm;
 pub mod isa;
 pub mod layout;
 pub mod mapped;

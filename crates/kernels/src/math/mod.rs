@@ -7,11 +7,13 @@
 //! multiply-add or not).
 
 mod activation;
+mod convert;
 mod erf;
 mod exp;
 mod tanh;
 
 pub use activation::{Activation, LaneVisitor};
+pub use convert::i32_to_f32;
 pub use erf::erf;
 pub use exp::{exp, exp_of_negative};
 pub use tanh::{sigmoid, tanh};
