@@ -19,6 +19,17 @@ enum Atom {
     Product(Dim, Dim),
 }
 
+impl Atom {
+    fn is_size(&self) -> bool {
+        match self {
+            Self::Symbol(_) => true,
+            Self::Mod(_, b) => b.is_size(),
+            Self::Max(a, b) => a.is_size() || b.is_size(),
+            Self::FloorDiv(a, b) | Self::Min(a, b) | Self::Product(a, b) => a.is_size() && b.is_size(),
+        }
+    }
+}
+
 /// Terms that a product may have before it is left unexpanded: real models stay under ten.
 const MAX_TERMS: usize = 256;
 
@@ -192,15 +203,10 @@ impl Dim {
     /// Larger of two.
     #[must_use]
     pub fn larger(&self, other: &Self) -> Self {
-        if self == other {
-            return self.clone();
-        }
-        match (self.value(), other.value()) {
-            (Some(a), Some(b)) => Self::known(a.max(b)),
-            // Dims are never negative, so max(x, 0) and max(x, 1) of a size are common and resolve to it.
-            (None, Some(b)) if b <= 0 && self.is_size() => self.clone(),
-            (Some(a), None) if a <= 0 && other.is_size() => other.clone(),
-            _ => Self::atom(if self <= other {
+        match self.compare(other) {
+            Some(true) => self.clone(),
+            Some(false) => other.clone(),
+            None => Self::atom(if self <= other {
                 Atom::Max(self.clone(), other.clone())
             } else {
                 Atom::Max(other.clone(), self.clone())
@@ -211,12 +217,10 @@ impl Dim {
     /// Smaller of two.
     #[must_use]
     pub fn smaller(&self, other: &Self) -> Self {
-        if self == other {
-            return self.clone();
-        }
-        match (self.value(), other.value()) {
-            (Some(a), Some(b)) => Self::known(a.min(b)),
-            _ => Self::atom(if self <= other {
+        match self.compare(other) {
+            Some(true) => other.clone(),
+            Some(false) => self.clone(),
+            None => Self::atom(if self <= other {
                 Atom::Min(self.clone(), other.clone())
             } else {
                 Atom::Min(other.clone(), self.clone())
@@ -224,11 +228,38 @@ impl Dim {
         }
     }
 
-    /// Whether every term has a positive coefficient: such an expression over sizes cannot be negative.
+    /// `Some(true)` where `self >= other` for all sizes of the symbols, `Some(false)` where `self <= other`.
+    fn compare(&self, other: &Self) -> Option<bool> {
+        if let (Some(a), Some(b)) = (self.value(), other.value()) {
+            return Some(a >= b);
+        }
+        // Slices up to min(n, m) meet slices up to n: one bounds the other whatever m is.
+        if self.bounds(|atom| matches!(atom, Atom::Max(a, b) if a == other || b == other))
+            || other.bounds(|atom| matches!(atom, Atom::Min(a, b) if a == self || b == self))
+            || self.sub(other).is_size()
+        {
+            return Some(true);
+        }
+        let is_less = self.bounds(|atom| matches!(atom, Atom::Min(a, b) if a == other || b == other))
+            || other.bounds(|atom| matches!(atom, Atom::Max(a, b) if a == self || b == self))
+            || other.sub(self).is_size();
+        is_less.then_some(false)
+    }
+
+    /// Whether the expression is a single atom that satisfies `test`.
+    fn bounds(&self, test: impl Fn(&Atom) -> bool) -> bool {
+        let Repr::Sum(terms) = &self.0 else { return false };
+        match terms.iter().next() {
+            Some((factors, 1)) if terms.len() == 1 => matches!(factors.as_slice(), [atom] if test(atom)),
+            _ => false,
+        }
+    }
+
+    /// Whether the expression cannot be negative, whatever the sizes that its symbols stand for.
     pub fn is_size(&self) -> bool {
         match &self.0 {
             Repr::Known(value) => *value >= 0,
-            Repr::Sum(terms) => terms.values().all(|c| *c > 0),
+            Repr::Sum(terms) => terms.iter().all(|(atoms, c)| *c > 0 && atoms.iter().all(Atom::is_size)),
         }
     }
 
@@ -355,6 +386,20 @@ mod tests {
         assert_eq!(b.add(&Dim::known(1)).exact_div(&b), None);
         assert_eq!(b.sub(&b).value(), Some(0));
         assert_eq!(b.mul(&s).mul(&twelve).add(&Dim::known(-1)).to_string(), "12*b*s - 1");
+    }
+
+    #[test]
+    fn bounds_resolve_where_one_side_is_never_smaller() {
+        let (n, m, zero) = (Dim::symbol("n"), Dim::symbol("m"), Dim::known(0));
+        let less = n.sub(&Dim::known(1));
+        assert_eq!(n.smaller(&less), less);
+        assert_eq!(n.larger(&zero), n);
+        assert_eq!(zero.smaller(&n), zero);
+        assert_eq!(less.larger(&zero).to_string(), "max(0, n - 1)");
+        assert_eq!(n.smaller(&m).larger(&n), n);
+        assert_eq!(n.smaller(&n.larger(&m)), n);
+        assert!(less.larger(&zero).is_size() && !less.is_size());
+        assert_eq!(n.smaller(&m).to_string(), "min(m, n)");
     }
 
     #[test]
