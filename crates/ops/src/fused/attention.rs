@@ -4,7 +4,8 @@
 //! `[B, H, S, E]`; `bsd` has q `[B, S, H·D]`, k `[B, T, KV·D]`, v `[B, T, KV·E]`, result `[B, S, H·E]`. `q_heads` (H) and
 //! `kv_heads` (KV) are required in `bsd`; where KV < H, query head `h` reads key head `h/(H/KV)`. `scale` is 1/√D by
 //! default. `causal` = 1 lets query `i` see keys `j ≤ i` (aligned at the first key, as in ONNX Attention). `softcap` > 0
-//! replaces scores `s` by `softcap·tanh(s/softcap)` before mask. mask: bool (false hides) or of the type of q (added),
+//! replaces scores `s` by `softcap·tanh(s/softcap)` before the mask. `nan_to_zero` = 1 makes 0 of softmax weights that
+//! are NaN, as they are where every key of a query is hidden; by default such a row of the result is NaN. mask: bool (false hides) or of the type of q (added),
 //! broadcastable to `[B, H, S, T]`.
 
 use super::emit::Emit;
@@ -42,6 +43,8 @@ pub struct AttentionAttrs {
     pub causal: bool,
     /// Bound of the scores, 0 for none.
     pub softcap: f32,
+    /// Whether weights that are NaN (all keys hidden) count as 0.
+    pub nan_to_zero: bool,
 }
 
 impl AttentionAttrs {
@@ -78,7 +81,9 @@ impl AttentionAttrs {
         };
         let default = depth.filter(|d| *d > 0).map(|d| (1.0 / (d as f64).sqrt()) as f32);
         let (scale, softcap) = (attrs.float("scale").or(default), attrs.float_or("softcap", 0.0));
-        Ok(Self { layout, q_heads, kv_heads, scale, causal: attrs.int_or("causal", 0) != 0, softcap })
+        let flag = |name: &str| attrs.int_or(name, 0) != 0;
+        let (causal, nan_to_zero) = (flag("causal"), flag("nan_to_zero"));
+        Ok(Self { layout, q_heads, kv_heads, scale, causal, softcap, nan_to_zero })
     }
 
     /// Query heads per key head; 1 when the counts are not known.
@@ -176,7 +181,7 @@ fn output_shape(attrs: &AttentionAttrs, q: &[Dim], k: &[Dim], v: &[Dim]) -> Resu
 fn emit_microsoft(e: &mut Emit<'_>, attrs: &AttentionAttrs) -> Option<ValueId> {
     let heads = attrs.q_heads?;
     let is_plain = attrs.layout == Layout::Bsd && attrs.group() == 1 && attrs.softcap == 0.0;
-    if !e.is_onnxruntime() || !is_plain || e.dtype != DType::F32 || attrs.causal {
+    if !e.is_onnxruntime() || !is_plain || e.dtype != DType::F32 || attrs.causal || attrs.nan_to_zero {
         return None;
     }
     let (q, k, v) = (e.input(0)?, e.input(1)?, e.input(2)?);
@@ -226,7 +231,11 @@ fn emit_attention(e: &mut Emit<'_>, attrs: &AttentionAttrs) -> Option<ValueId> {
     if attrs.causal {
         scores = emit_causal(e, scores, q, k);
     }
-    let weights = e.op_with("Softmax", &[scores], Attrs::new().with("axis", -1));
+    let mut weights = e.op_with("Softmax", &[scores], Attrs::new().with("axis", -1));
+    if attrs.nan_to_zero {
+        let (is_nan, zero) = (e.op("IsNaN", &[weights]), e.scalar(0.0));
+        weights = e.op("Where", &[is_nan, zero, weights]);
+    }
     let y = e.op("MatMul", &[weights, v]);
     if attrs.layout == Layout::Bhsd {
         return Some(y);
