@@ -168,9 +168,19 @@ pub fn map_elements(cx: &Infer<'_>, ty: &Type, f: impl Fn(&[&Dim]) -> Option<Dim
         .map(|position| {
             let at: Option<Vec<&Dim>> =
                 inputs.iter().map(|i| if i.len() == 1 { i.first() } else { i.get(position) }).collect();
-            f(&at?)
+            let at = at?;
+            f(&at).filter(|result| at.contains(&result) || !overflows(result, ty.dtype))
         })
         .collect()
+}
+
+/// Whether a known result left the element type: sizes saturate where integers wrap, so it would be wrong.
+fn overflows(result: &Dim, dtype: DType) -> bool {
+    let Some(value) = result.value() else { return false };
+    match dtype {
+        DType::I32 => i32::try_from(value).is_err(),
+        _ => value == i64::MAX || value == i64::MIN,
+    }
 }
 
 /// A dim for a truth value.

@@ -17,6 +17,7 @@ pub mod number;
 pub mod op;
 pub mod table;
 pub mod typing;
+pub mod versions;
 pub mod view;
 
 #[cfg(test)]

@@ -4,11 +4,52 @@
 //! run-time [`DType`](fusebox_ir::DType); `raw` looks at elements as plain words of their width, for operators that
 //! only move them.
 
+use crate::number::Number;
 use crate::{Datum, EvalError};
 use fusebox_ir::tensor::{Element, TensorError};
 use fusebox_ir::{DType, Tensor};
 use ndarray::{ArrayD, ArrayView, CowArray, IxDyn};
 use std::borrow::Cow;
+
+/// Runs `$body` (a `Result<_, EvalError>`) with `$T` standing for the Rust type of `$dtype`, within a set of types:
+/// `floats` (f32 f64 f16 bf16), `integers` (i8…i64 u8…u64), `signed` (floats and i8…i64), `numbers` (floats and
+/// integers), `widths` (u8 u16 u32 u64 by element width, for `view_raw`). Other types are an error.
+macro_rules! dispatch {
+    (floats, $dtype:expr, $T:ident => $body:expr) => {
+        dispatch!(@ $dtype, "a float type", $T => $body, F32 f32, F64 f64, F16 half::f16, BF16 half::bf16)
+    };
+    (integers, $dtype:expr, $T:ident => $body:expr) => {
+        dispatch!(@ $dtype, "an integer type", $T => $body,
+            I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
+    };
+    (signed, $dtype:expr, $T:ident => $body:expr) => {
+        dispatch!(@ $dtype, "a signed number type", $T => $body,
+            F32 f32, F64 f64, F16 half::f16, BF16 half::bf16, I8 i8, I16 i16, I32 i32, I64 i64)
+    };
+    (numbers, $dtype:expr, $T:ident => $body:expr) => {
+        dispatch!(@ $dtype, "a number type", $T => $body,
+            F32 f32, F64 f64, F16 half::f16, BF16 half::bf16,
+            I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
+    };
+    (widths, $dtype:expr, $T:ident => $body:expr) => {
+        match $dtype.bits() {
+            8 => { type $T = u8; $body }
+            16 => { type $T = u16; $body }
+            32 => { type $T = u32; $body }
+            64 => { type $T = u64; $body }
+            _ => Err($crate::EvalError::unsupported(format!("element type {} here", $dtype))),
+        }
+    };
+    (@ $dtype:expr, $expected:literal, $T:ident => $body:expr, $($D:ident $R:ty),+) => {
+        match $dtype {
+            $(fusebox_ir::DType::$D => { type $T = $R; $body })+
+            found => Err($crate::EvalError::Infer($crate::InferError::DType {
+                index: 0, expected: $expected.into(), found,
+            })),
+        }
+    };
+}
+pub(crate) use dispatch;
 
 /// Elements of a tensor as an array.
 ///
@@ -93,6 +134,22 @@ fn into_elements<T: Clone>(array: ArrayD<T>) -> Vec<T> {
     elements
 }
 
+/// Elements of any number tensor as f64, exact but for 64-bit integers.
+///
+/// # Errors
+/// When it is not a number tensor.
+pub fn to_f64(tensor: &Tensor) -> Result<ArrayD<f64>, EvalError> {
+    dispatch!(numbers, tensor.dtype(), T => Ok(view::<T>(tensor)?.mapv(Number::to_f64)))
+}
+
+/// A tensor of a number type from f64: floats round once, integers truncate and saturate.
+///
+/// # Errors
+/// When `dtype` is not a number type.
+pub fn from_f64(dtype: DType, array: &ArrayD<f64>) -> Result<Tensor, EvalError> {
+    dispatch!(numbers, dtype, T => tensor(array.mapv(T::from_f64)))
+}
+
 /// The outputs of an operator that has one.
 ///
 /// # Errors
@@ -100,46 +157,6 @@ fn into_elements<T: Clone>(array: ArrayD<T>) -> Vec<T> {
 pub fn one(tensor: Tensor) -> Result<Vec<Datum>, EvalError> {
     Ok(vec![tensor.into()])
 }
-
-/// Runs `$body` (a `Result<_, EvalError>`) with `$T` standing for the Rust type of `$dtype`, within a set of types:
-/// `floats` (f32 f64 f16 bf16), `integers` (i8…i64 u8…u64), `signed` (floats and i8…i64), `numbers` (floats and
-/// integers), `widths` (u8 u16 u32 u64 by element width, for `view_raw`). Other types are an error.
-macro_rules! dispatch {
-    (floats, $dtype:expr, $T:ident => $body:expr) => {
-        dispatch!(@ $dtype, "a float type", $T => $body, F32 f32, F64 f64, F16 half::f16, BF16 half::bf16)
-    };
-    (integers, $dtype:expr, $T:ident => $body:expr) => {
-        dispatch!(@ $dtype, "an integer type", $T => $body,
-            I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
-    };
-    (signed, $dtype:expr, $T:ident => $body:expr) => {
-        dispatch!(@ $dtype, "a signed number type", $T => $body,
-            F32 f32, F64 f64, F16 half::f16, BF16 half::bf16, I8 i8, I16 i16, I32 i32, I64 i64)
-    };
-    (numbers, $dtype:expr, $T:ident => $body:expr) => {
-        dispatch!(@ $dtype, "a number type", $T => $body,
-            F32 f32, F64 f64, F16 half::f16, BF16 half::bf16,
-            I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
-    };
-    (widths, $dtype:expr, $T:ident => $body:expr) => {
-        match $dtype.bits() {
-            8 => { type $T = u8; $body }
-            16 => { type $T = u16; $body }
-            32 => { type $T = u32; $body }
-            64 => { type $T = u64; $body }
-            _ => Err($crate::EvalError::unsupported(format!("element type {} here", $dtype))),
-        }
-    };
-    (@ $dtype:expr, $expected:literal, $T:ident => $body:expr, $($D:ident $R:ty),+) => {
-        match $dtype {
-            $(fusebox_ir::DType::$D => { type $T = $R; $body })+
-            found => Err($crate::EvalError::Infer($crate::InferError::DType {
-                index: 0, expected: $expected.into(), found,
-            })),
-        }
-    };
-}
-pub(crate) use dispatch;
 
 #[cfg(test)]
 mod tests {

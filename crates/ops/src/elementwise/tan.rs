@@ -1,0 +1,43 @@
+//! `Tan`: the tangent, elementwise.
+//!
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Tan.html>.
+
+use super::unary;
+use crate::inference::{FLOATS, same_as_first};
+use crate::op::{Eval, Infer, Inferred, Op, Schema};
+use crate::{Datum, EvalError, InferError, Shapes};
+
+static SCHEMA: Schema = Schema::onnx("Tan", &[7, 22], (1, 1), (1, 1));
+
+pub(crate) struct Tan;
+
+impl Op for Tan {
+    fn schema(&self) -> &'static Schema {
+        &SCHEMA
+    }
+
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
+        same_as_first(cx, FLOATS)
+    }
+
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
+        unary::eval(cx, f64::tan)
+    }
+
+    fn flops(&self, shapes: &Shapes<'_>) -> f64 {
+        unary::transcendental_flops(shapes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{close, run, t};
+    use fusebox_ir::Attrs;
+
+    #[test]
+    fn known_values() {
+        let x = t(&[3], &[0.0f32, 1.0f32, -2.0f32]);
+        close(&run(&Tan, &Attrs::new(), &[x]), &[0.0, 1.5574077246549023, 2.185039863261519]);
+    }
+}
