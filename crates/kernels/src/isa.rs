@@ -165,6 +165,23 @@ impl Level {
     }
 }
 
+/// How a family whose one body serves every instruction set is run.
+#[derive(Clone, Copy, Debug)]
+pub enum Method {
+    /// The pulp body under a detected instruction set.
+    Vector(Level),
+    /// The reference.
+    Scalar,
+}
+
+/// The table of such a family.
+pub static VECTOR_KERNELS: &[Kernel<Method>] = &[
+    Kernel { isa: Isa::Avx512, get: || Isa::Avx512.level().map(Method::Vector) },
+    Kernel { isa: Isa::Avx2, get: || Isa::Avx2.level().map(Method::Vector) },
+    Kernel { isa: Isa::Portable, get: || Isa::Portable.level().map(Method::Vector) },
+    Kernel { isa: Isa::Reference, get: || Some(Method::Scalar) },
+];
+
 /// One row of a family's table.
 pub struct Kernel<F: 'static> {
     /// Instruction set of the row.

@@ -18,7 +18,7 @@ pub use transfer::kind_of;
 
 use crate::arena::{Memory, Span};
 use crate::element::Element;
-use crate::isa::{Isa, Kernel, Level, select};
+use crate::isa::{Isa, Kernel, Method, VECTOR_KERNELS, select};
 use crate::layout::Layout;
 use crate::operand::{Operand, Source, SpecError, Target};
 use crate::program::{Step, StepError, Tile};
@@ -29,22 +29,8 @@ use schedule::{Schedule, schedule};
 /// Elements of a tile.
 const TILE: usize = 8 * BLOCK;
 
-/// What evaluates a block.
-#[derive(Clone, Copy, Debug)]
-pub enum Method {
-    /// Vector registers of a detected instruction set.
-    Vector(Level),
-    /// One element at a time.
-    Scalar,
-}
-
 /// Best first.
-pub static KERNELS: &[Kernel<Method>] = &[
-    Kernel { isa: Isa::Avx512, get: || Isa::Avx512.level().map(Method::Vector) },
-    Kernel { isa: Isa::Avx2, get: || Isa::Avx2.level().map(Method::Vector) },
-    Kernel { isa: Isa::Portable, get: || Isa::Portable.level().map(Method::Vector) },
-    Kernel { isa: Isa::Reference, get: || Some(Method::Scalar) },
-];
+pub static KERNELS: &[Kernel<Method>] = VECTOR_KERNELS;
 
 /// An input of a chain.
 #[derive(Clone, Debug)]

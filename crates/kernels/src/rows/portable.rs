@@ -1,0 +1,217 @@
+//! Row bodies in vector registers, for any instruction set pulp knows.
+//!
+//! Sums run in four registers of lanes and are joined in f64.
+
+use super::norm::{NormKind, NormRow};
+use crate::math::{exp_of_negative, map_in_place};
+use crate::scratch::Slot;
+use pulp::Simd;
+
+/// Sum of `f` over a row.
+#[inline(always)]
+fn sum<S: Simd>(simd: S, row: &[f32], f: impl Fn(S::f32s) -> S::f32s, scalar: impl Fn(f32) -> f32) -> f64 {
+    let (vectors, tail) = S::as_simd_f32s(row);
+    let mut lanes = [simd.splat_f32s(0.0); 4];
+    let (quads, rest) = vectors.as_chunks::<4>();
+    for quad in quads {
+        for (lane, v) in lanes.iter_mut().zip(quad) {
+            *lane = simd.add_f32s(*lane, f(*v));
+        }
+    }
+    for (lane, v) in lanes.iter_mut().zip(rest) {
+        *lane = simd.add_f32s(*lane, f(*v));
+    }
+    let [a, b, c, d] = lanes;
+    let total = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
+    let joined: f64 = bytemuck::cast_slice::<S::f32s, f32>(&[total]).iter().map(|&v| f64::from(v)).sum();
+    joined + tail.iter().map(|&v| f64::from(scalar(v))).sum::<f64>()
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "statistics are joined in f64 and applied in f32")]
+fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a row has fewer than 2^52 elements")]
+fn wide(count: usize) -> f64 {
+    count as f64
+}
+
+impl pulp::WithSimd for NormRow<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let n = wide(self.row.len());
+        let mean = match self.kind {
+            NormKind::Layer => narrow(sum(simd, self.row, |v| v, |v| v) / n),
+            NormKind::Rms => 0.0,
+        };
+        let center = simd.splat_f32s(mean);
+        let square = |v| {
+            let d = simd.sub_f32s(v, center);
+            simd.mul_f32s(d, d)
+        };
+        let variance = sum(simd, self.row, square, |v| (v - mean) * (v - mean)) / n;
+        let factor = narrow(1.0 / (variance + f64::from(self.epsilon)).sqrt());
+        scale_row(simd, self, mean, factor);
+    }
+}
+
+/// `output = (row − mean)·factor·gamma + beta`.
+#[inline(always)]
+fn scale_row<S: Simd>(simd: S, norm: NormRow<'_>, mean: f32, factor: f32) {
+    let NormRow { row, gamma, beta, output, .. } = norm;
+    let (center, scale) = (simd.splat_f32s(mean), simd.splat_f32s(factor));
+    let (vectors, tail) = S::as_simd_f32s(row);
+    let (out, out_tail) = S::as_mut_simd_f32s(output);
+    let gammas = gamma.map(S::as_simd_f32s);
+    let betas = beta.map(S::as_simd_f32s);
+    for (i, (out, v)) in out.iter_mut().zip(vectors).enumerate() {
+        let y = simd.mul_f32s(simd.sub_f32s(*v, center), scale);
+        *out = match (gammas, betas) {
+            (Some((gamma, _)), Some((beta, _))) => simd.mul_add_e_f32s(y, gamma[i], beta[i]),
+            (Some((gamma, _)), None) => simd.mul_f32s(y, gamma[i]),
+            (None, Some((beta, _))) => simd.add_f32s(y, beta[i]),
+            (None, None) => y,
+        };
+    }
+    for (i, (out, v)) in out_tail.iter_mut().zip(tail).enumerate() {
+        let gamma = gammas.map_or(1.0, |(_, tail)| tail[i]);
+        let beta = betas.map_or(0.0, |(_, tail)| tail[i]);
+        *out = (v - mean) * factor * gamma + beta;
+    }
+}
+
+/// Softmax of one staged row.
+pub(super) struct Softmax<'a> {
+    pub(super) row: &'a mut [f32],
+    pub(super) output: &'a mut [f32],
+    pub(super) log: bool,
+}
+
+impl pulp::WithSimd for Softmax<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { row, output, log } = self;
+        let Some(largest) = largest(simd, row) else {
+            output.fill(f32::NAN);
+            return;
+        };
+        let center = simd.splat_f32s(largest);
+        if log {
+            output.copy_from_slice(row);
+        }
+        map_in_place(simd, row, |v| exp_of_negative(simd, simd.sub_f32s(v, center)));
+        let total = sum(simd, row, |v| v, |v| v);
+        if log {
+            let shift = simd.splat_f32s(narrow(f64::from(largest) + total.ln()));
+            map_in_place(simd, output, |v| simd.sub_f32s(v, shift));
+            return;
+        }
+        let (factor, scale) = (narrow(1.0 / total), simd.splat_f32s(narrow(1.0 / total)));
+        let (vectors, tail) = S::as_simd_f32s(row);
+        let (out, out_tail) = S::as_mut_simd_f32s(output);
+        out.iter_mut().zip(vectors).for_each(|(out, v)| *out = simd.mul_f32s(*v, scale));
+        out_tail.iter_mut().zip(tail).for_each(|(out, v)| *out = v * factor);
+    }
+}
+
+/// The largest element, `None` where the row has none that is finite, or a NaN.
+#[inline(always)]
+fn largest<S: Simd>(simd: S, row: &[f32]) -> Option<f32> {
+    let (vectors, tail) = S::as_simd_f32s(row);
+    let mut most = simd.splat_f32s(f32::NEG_INFINITY);
+    let mut poison = simd.splat_f32s(0.0);
+    for v in vectors {
+        most = simd.max_f32s(most, *v);
+        poison = simd.select_f32s(simd.equal_f32s(*v, *v), poison, *v);
+    }
+    let tail_most = tail.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+    let poisoned = simd.reduce_sum_f32s(poison).is_nan() || tail.iter().any(|v| v.is_nan());
+    // After a NaN the running maximum is unspecified, but then the row is poisoned.
+    Some(simd.reduce_max_f32s(most).max(tail_most)).filter(|most| most.is_finite() && !poisoned)
+}
+
+/// Slots a [`Strip`] works in.
+pub(super) const STRIP_SLOTS: usize = 3;
+
+/// Softmax down `extent` rows of `width` columns, `stride` apart.
+pub(super) struct Strip<'a> {
+    /// Readable for the whole strip.
+    pub(super) input: *const f32,
+    /// Writable for the whole strip; may be the input.
+    pub(super) output: *mut f32,
+    pub(super) extent: usize,
+    pub(super) stride: usize,
+    pub(super) width: usize,
+    pub(super) scale: f32,
+    pub(super) log: bool,
+    /// Maxima, sums, one staged row.
+    pub(super) slots: &'a mut [Slot],
+}
+
+impl pulp::WithSimd for Strip<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { input, output, extent, stride, width, scale, log, slots } = self;
+        let [most, total, row] = slots else { unreachable!("SoftmaxStep lends STRIP_SLOTS slots") };
+        let lanes = width.next_multiple_of(S::F32_LANES);
+        let most = S::as_mut_simd_f32s(&mut most.floats_mut()[..lanes]).0;
+        let total = S::as_mut_simd_f32s(&mut total.floats_mut()[..lanes]).0;
+        most.fill(simd.splat_f32s(f32::NEG_INFINITY));
+        total.fill(simd.splat_f32s(0.0));
+        let row = &mut row.floats_mut()[..lanes];
+        row.fill(0.0);
+        let factor = simd.splat_f32s(scale);
+        let stage = |row: &mut [f32], index: usize| {
+            // SAFETY: SoftmaxStep::strip passes pointers good for the whole strip; the borrow ends here.
+            row[..width]
+                .copy_from_slice(unsafe { std::slice::from_raw_parts(input.add(index * stride), width) });
+        };
+        for index in 0..extent {
+            stage(row, index);
+            for (most, v) in most.iter_mut().zip(S::as_simd_f32s(row).0) {
+                let v = simd.mul_f32s(*v, factor);
+                // NaN sticks: it is neither at most the maximum nor replaced by what is not above it.
+                let keep = simd.select_f32s(simd.less_than_or_equal_f32s(v, *most), *most, v);
+                *most = simd.select_f32s(simd.equal_f32s(*most, *most), keep, *most);
+            }
+        }
+        for most in most.iter_mut() {
+            // ∞ − ∞: such columns are NaN throughout.
+            *most = simd.add_f32s(*most, simd.sub_f32s(*most, *most));
+        }
+        for index in 0..extent {
+            stage(row, index);
+            for ((v, most), total) in S::as_mut_simd_f32s(row).0.iter_mut().zip(&*most).zip(total.iter_mut())
+            {
+                let shifted = simd.sub_f32s(simd.mul_f32s(*v, factor), *most);
+                let e = exp_of_negative(simd, shifted);
+                *total = simd.add_f32s(*total, e);
+                *v = if log { shifted } else { e };
+            }
+            // SAFETY: as for stage, and this thread alone accesses the strip.
+            unsafe { std::slice::from_raw_parts_mut(output.add(index * stride), width) }
+                .copy_from_slice(&row[..width]);
+        }
+        let sums: &mut [f32] = bytemuck::cast_slice_mut(total);
+        for (sum, most) in sums.iter_mut().zip(bytemuck::cast_slice::<S::f32s, f32>(most)) {
+            let exact = f64::from(*sum);
+            *sum = narrow(if log { exact.ln() } else { 1.0 / exact });
+            if most.is_nan() {
+                *sum = f32::NAN;
+            }
+        }
+        for index in 0..extent {
+            // SAFETY: as above.
+            let out = unsafe { std::slice::from_raw_parts_mut(output.add(index * stride), width) };
+            let finish = out.iter_mut().zip(&*sums);
+            match log {
+                true => finish.for_each(|(out, sum)| *out -= sum),
+                false => finish.for_each(|(out, sum)| *out *= sum),
+            }
+        }
+    }
+}
