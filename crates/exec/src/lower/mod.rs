@@ -4,6 +4,10 @@
 //! steps. A lowering may decline with a reason; then, and for operators without a row, the node becomes a host step
 //! that runs its reference evaluation. Pending steps know buffers, not addresses: those come after memory planning.
 
+mod chain;
+mod elementwise;
+mod gather;
+mod gemm;
 mod host;
 mod movement;
 
@@ -36,13 +40,17 @@ pub struct Row {
 }
 
 impl Row {
+    const fn fusebox(name: &'static str, lower: LowerFn) -> Self {
+        Self { domain: fusebox_ir::graph::FUSEBOX, name, lower }
+    }
+
     const fn onnx(name: &'static str, lower: LowerFn) -> Self {
         Self { domain: "", name, lower }
     }
 }
 
 /// One list per family.
-static FAMILIES: &[&[Row]] = &[movement::ROWS];
+static FAMILIES: &[&[Row]] = &[gather::ROWS, gemm::ROWS, movement::ROWS];
 
 fn row(node: &Node) -> Option<&'static Row> {
     let mut rows = FAMILIES.iter().flat_map(|rows| rows.iter());
@@ -207,6 +215,15 @@ impl<'a> Lower<'a> {
         target
     }
 
+    /// The view itself, or a copy in the arena when it is of a constant.
+    pub fn in_arena(&mut self, view: View) -> View {
+        if view.buffer().is_some() {
+            return view;
+        }
+        let order: Vec<usize> = (0..view.dims().len()).collect();
+        self.copied(&view, &order)
+    }
+
     /// A new row-major buffer for a value of a type.
     pub fn allocate(&mut self, dtype: DType, dims: &[usize]) -> View {
         let order: Vec<usize> = (0..dims.len()).collect();
@@ -264,7 +281,10 @@ impl<'a> Lower<'a> {
     /// # Errors
     /// Why a kernel refused operands that lowering chose.
     pub fn group(&mut self, nodes: &[NodeId]) -> Result<(), SpecError> {
-        nodes.iter().try_for_each(|id| self.node(*id))
+        match nodes {
+            [single] => self.node(*single),
+            several => chain::lower(self, several),
+        }
     }
 
     /// Lowers one node.
@@ -274,8 +294,11 @@ impl<'a> Lower<'a> {
     pub fn node(&mut self, node: NodeId) -> Result<(), SpecError> {
         self.current = vec![node];
         let before = (self.steps.len(), self.buffers.len());
+        let elementwise =
+            |node: &Node| node.op.domain.is_empty() && elementwise::emit(&node.op.name).is_some();
         let outcome = match row(self.graph.node(node)) {
             Some(row) => (row.lower)(self, node)?,
+            None if elementwise(self.graph.node(node)) => chain::lower_single(self, node)?,
             None => Lowered::Declined("no kernel".into()),
         };
         if let Lowered::Declined(reason) = outcome {
@@ -293,7 +316,4 @@ impl<'a> Lower<'a> {
     }
 }
 
-/// Groups the needed nodes into the units that are lowered together, in an order in which inputs come first.
-pub(crate) fn schedule(_graph: &Graph, _constants: &[Option<Tensor>], needed: &[NodeId]) -> Vec<Vec<NodeId>> {
-    needed.iter().map(|id| vec![*id]).collect()
-}
+pub(crate) use chain::schedule;

@@ -75,7 +75,7 @@ fn expand(cx: &mut Lower<'_>, node: NodeId) -> Result {
 }
 
 /// Axis of an attribute, counted from the front.
-fn axis(value: i64, rank: usize) -> Option<usize> {
+pub(super) fn axis(value: i64, rank: usize) -> Option<usize> {
     let rank = i64::try_from(rank).ok()?;
     let axis = if value < 0 { value + rank } else { value };
     (0..rank).contains(&axis).then(|| usize::try_from(axis).ok()).flatten()
