@@ -130,7 +130,7 @@ fn try_lower(cx: &mut Lower<'_>, nodes: &[NodeId]) -> Result<bool, SpecError> {
     let value = building.values[&output];
     let order = preferred_order(&building.inputs, &dims);
     let target = cx.allocate_in(dtype, &dims, &order);
-    push(cx, building, value, target.clone());
+    push(cx, building, value, &target);
     cx.set(output, target);
     Ok(true)
 }
@@ -183,7 +183,7 @@ fn preferred_order(inputs: &[View], dims: &[usize]) -> Vec<usize> {
     orders.next().unwrap_or_else(|| (0..dims.len()).collect())
 }
 
-fn push(cx: &mut Lower<'_>, building: Building, value: Value, target: View) {
+fn push(cx: &mut Lower<'_>, building: Building, value: Value, target: &View) {
     let Building { chain, inputs, .. } = building;
     // The index space is walked in the order of the target's memory, so its writes run through.
     let order = memory_order(&target.layout).expect("fresh buffers have no gaps");
@@ -192,7 +192,7 @@ fn push(cx: &mut Lower<'_>, building: Building, value: Value, target: View) {
     let (isa, dims) = (cx.isa, sink.dims().to_vec());
     let reads: Vec<View> = inputs.clone();
     let reads: Vec<&View> = reads.iter().collect();
-    cx.push(&reads, &[&target], None, move |spans| {
+    cx.push(&reads, &[target], None, move |spans| {
         let unknown = || SpecError { reason: "an element type without a kernel".into() };
         let input = |view: &View| {
             let layout: Layout = view.layout.clone();

@@ -46,7 +46,7 @@ pub(super) fn activation(activation: fused::Activation) -> Option<Activation> {
 
 /// A constant as f32 parameters.
 pub(super) fn floats(tensor: &Tensor) -> Option<Arc<[f32]>> {
-    tensor.elements::<f32>().ok().map(|values| values.into())
+    tensor.elements::<f32>().ok().map(std::convert::Into::into)
 }
 
 /// Operand positions of a fused product.
@@ -341,16 +341,15 @@ fn finish(
     let mut tail_residual = tail.residual;
     let mut order =
         if tail.residual_first { ResidualOrder::BeforeActivation } else { ResidualOrder::AfterActivation };
-    match tail.bias {
-        Some(bias) => match cx.constant(bias).and_then(floats) {
+    if let Some(bias) = tail.bias {
+        match cx.constant(bias).and_then(floats) {
             Some(values) => spec.epilogue.bias = Some(values),
             // A bias that is computed at run time is a residual that repeats for every row.
             None if tail_residual.is_none() => {
                 (tail_residual, order) = (Some(bias), ResidualOrder::BeforeActivation);
             }
             None => return Ok(Lowered::Declined("both bias and residual are computed at run time".into())),
-        },
-        None => {}
+        }
     }
     if let Some(value) = tail_residual {
         let constant = cx.constant(value).filter(|t| is_column_vector(t, spec.n)).and_then(floats);

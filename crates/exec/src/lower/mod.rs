@@ -10,6 +10,7 @@ mod gather;
 mod gemm;
 mod host;
 mod movement;
+mod norm;
 
 use crate::view::{BufferId, Place, View};
 use crate::weights::Weights;
@@ -50,7 +51,7 @@ impl Row {
 }
 
 /// One list per family.
-static FAMILIES: &[&[Row]] = &[gather::ROWS, gemm::ROWS, movement::ROWS];
+static FAMILIES: &[&[Row]] = &[gather::ROWS, gemm::ROWS, movement::ROWS, norm::ROWS];
 
 fn row(node: &Node) -> Option<&'static Row> {
     let mut rows = FAMILIES.iter().flat_map(|rows| rows.iter());
