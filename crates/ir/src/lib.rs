@@ -6,6 +6,7 @@
 
 pub mod attr;
 pub mod builder;
+pub mod diff;
 pub mod dim;
 pub mod dtype;
 pub mod graph;

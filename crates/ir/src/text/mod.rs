@@ -58,14 +58,14 @@ impl PrintOptions {
 /// Writes a graph.
 pub fn print(graph: &Graph, options: &PrintOptions) -> String {
     let mut out = String::new();
-    print::Writer { options: *options }.graph(&mut out, graph, None, 0);
+    print::Writer::new(*options).graph(&mut out, graph, None, 0);
     out.push('\n');
     out
 }
 
 /// Writes a model with its opsets and functions.
 pub fn print_model(model: &Model, options: &PrintOptions) -> String {
-    print::Writer { options: *options }.model(model)
+    print::Writer::new(*options).model(model)
 }
 
 /// The hash that stands for a large constant.
@@ -157,4 +157,4 @@ impl std::str::FromStr for Graph {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,7 @@
 
 use super::{PrintOptions, canonical_order, literal};
 use crate::{Attr, Function, Graph, Model, Node, NodeId, OpName, Tensor, Type, Value, ValueId};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 const FAILS: &str = "writing to a string cannot fail";
@@ -13,7 +14,7 @@ const FAILS: &str = "writing to a string cannot fail";
 pub(crate) fn signature(graph: &Graph, id: NodeId) -> u64 {
     let node = graph.node(id);
     let mut text = String::new();
-    let writer = Writer { options: PrintOptions { inline_limit: 0, ..PrintOptions::default() } };
+    let writer = Writer::new(PrintOptions { inline_limit: 0, ..PrintOptions::default() });
     writer.head(&mut text, node);
     for region in &node.regions {
         literal::name(&mut text, &region.name);
@@ -26,22 +27,29 @@ pub(crate) fn signature(graph: &Graph, id: NodeId) -> u64 {
 }
 
 /// What each value is called. Constants that are not inputs have no label: they are written out where they are read.
-pub(crate) struct Labels(pub(crate) Vec<String>);
+#[derive(Default)]
+pub(crate) struct Labels(pub(crate) BTreeMap<ValueId, String>);
 
 impl Labels {
-    fn numbered(graph: &Graph, order: &[NodeId]) -> Self {
-        let mut labels = vec![String::new(); graph.value_count()];
-        let outputs = order.iter().flat_map(|id| graph.node(*id).outputs.iter().flatten());
-        let defined = graph.inputs.iter().chain(&graph.captured).chain(outputs);
-        let mut number = 0;
-        for value in defined {
-            if let Some(label) = labels.get_mut(value.0 as usize).filter(|label| label.is_empty()) {
-                write!(label, "%{number}").expect(FAILS);
-                number += 1;
-            }
+    /// `%0`, `%1`, … in the order of the definitions.
+    pub(crate) fn numbered(graph: &Graph, order: &[NodeId]) -> Self {
+        let mut labels = Self::default();
+        for value in definitions(graph, order) {
+            let number = labels.0.len();
+            labels.0.entry(value).or_insert_with(|| format!("%{number}"));
         }
-        Self(labels)
+        labels
     }
+
+    pub(crate) fn get(&self, value: ValueId) -> Option<&str> {
+        self.0.get(&value).map(String::as_str)
+    }
+}
+
+/// Inputs, captures, outputs of nodes: what is numbered, in that order.
+pub(crate) fn definitions<'a>(graph: &'a Graph, order: &'a [NodeId]) -> impl Iterator<Item = ValueId> + 'a {
+    let outputs = order.iter().flat_map(|id| graph.node(*id).outputs.iter().flatten());
+    graph.inputs.iter().chain(&graph.captured).chain(outputs).copied()
 }
 
 /// A graph being written, and the labels of its values.
@@ -52,7 +60,9 @@ pub(crate) struct Scope<'g> {
 
 /// Writes the parts of the text form.
 pub(crate) struct Writer {
-    pub(crate) options: PrintOptions,
+    options: PrintOptions,
+    /// Whether large constants are written without their hash.
+    anonymous: bool,
 }
 
 fn separated<T>(out: &mut String, items: impl IntoIterator<Item = T>, mut write: impl FnMut(&mut String, T)) {
@@ -75,6 +85,15 @@ fn comment(out: &mut String, name: &str) {
 }
 
 impl Writer {
+    pub(crate) fn new(options: PrintOptions) -> Self {
+        Self { options, anonymous: false }
+    }
+
+    /// Writes large constants as `{}`, whatever they hold.
+    pub(crate) fn without_content(&self) -> Self {
+        Self { anonymous: true, ..*self }
+    }
+
     /// The model: a header, the main graph, the functions.
     pub(super) fn model(&self, model: &Model) -> String {
         let mut out = format!("model ir_version={} version={}", model.ir_version, model.model_version);
@@ -135,27 +154,7 @@ impl Writer {
     ) {
         let order = canonical_order(graph);
         let scope = Scope { graph, labels: Labels::numbered(graph, &order) };
-        out.push_str("graph (");
-        separated(out, &graph.inputs, |out, value| {
-            self.definition(out, &scope, *value);
-            if let Some(default) = value_of(graph, *value).and_then(|v| v.constant.as_ref()) {
-                out.push_str(" = ");
-                self.constant(out, default);
-            }
-        });
-        if !graph.captured.is_empty() {
-            out.push_str(") captures (");
-            separated(out, graph.captured.iter().enumerate(), |out, (index, value)| {
-                self.definition(out, &scope, *value);
-                if let Some((outer, values)) = sources {
-                    out.push_str(" = ");
-                    self.read(out, outer, values.get(index).copied());
-                }
-            });
-        }
-        out.push_str(") -> (");
-        separated(out, &graph.outputs, |out, value| self.read(out, &scope, Some(*value)));
-        out.push(')');
+        self.interface(out, &scope, sources);
         self.metadata(out, &graph.metadata);
         out.push_str(" {");
         self.interface_names(out, graph);
@@ -167,6 +166,37 @@ impl Writer {
         }
         indent(out, depth);
         out.push('}');
+    }
+
+    /// `graph (inputs) captures (values) -> (outputs)`.
+    pub(crate) fn interface(
+        &self,
+        out: &mut String,
+        scope: &Scope<'_>,
+        sources: Option<(&Scope<'_>, &[ValueId])>,
+    ) {
+        let graph = scope.graph;
+        out.push_str("graph (");
+        separated(out, &graph.inputs, |out, value| {
+            self.definition(out, scope, *value);
+            if let Some(default) = value_of(graph, *value).and_then(|v| v.constant.as_ref()) {
+                out.push_str(" = ");
+                self.constant(out, default);
+            }
+        });
+        if !graph.captured.is_empty() {
+            out.push_str(") captures (");
+            separated(out, graph.captured.iter().enumerate(), |out, (index, value)| {
+                self.definition(out, scope, *value);
+                if let Some((outer, values)) = sources {
+                    out.push_str(" = ");
+                    self.read(out, outer, values.get(index).copied());
+                }
+            });
+        }
+        out.push_str(") -> (");
+        separated(out, &graph.outputs, |out, value| self.read(out, scope, Some(*value)));
+        out.push(')');
     }
 
     fn interface_names(&self, out: &mut String, graph: &Graph) {
@@ -183,7 +213,7 @@ impl Writer {
     }
 
     fn definition(&self, out: &mut String, scope: &Scope<'_>, value: ValueId) {
-        out.push_str(scope.labels.0.get(value.0 as usize).map_or("undef", String::as_str));
+        out.push_str(scope.labels.get(value).unwrap_or("undef"));
         out.push_str(": ");
         ty(out, &type_of(scope.graph, value));
     }
@@ -191,13 +221,10 @@ impl Writer {
     /// A read of a value: its label, a constant, `_` when absent.
     pub(crate) fn read(&self, out: &mut String, scope: &Scope<'_>, value: Option<ValueId>) {
         let Some(value) = value else { return out.push('_') };
-        match scope.labels.0.get(value.0 as usize) {
-            Some(label) if !label.is_empty() => out.push_str(label),
-            Some(_) => match &scope.graph.value(value).constant {
-                Some(tensor) => self.constant(out, tensor),
-                None => out.push_str("undef"),
-            },
-            None => out.push_str("undef"),
+        match (scope.labels.get(value), value_of(scope.graph, value).and_then(|v| v.constant.as_ref())) {
+            (Some(label), _) => out.push_str(label),
+            (None, Some(tensor)) => self.constant(out, tensor),
+            (None, None) => out.push_str("undef"),
         }
     }
 
@@ -293,7 +320,9 @@ impl Writer {
     /// A constant: type, then its elements or, beyond the limit, its content hash.
     fn constant(&self, out: &mut String, tensor: &Tensor) {
         write!(out, "{}{{", tensor.ty()).expect(FAILS);
-        if tensor.len() > self.options.inline_limit {
+        if tensor.len() > self.options.inline_limit && self.anonymous {
+            out.push('#');
+        } else if tensor.len() > self.options.inline_limit {
             write!(out, "#{:016x}", super::short_hash(tensor)).expect(FAILS);
         } else if literal::is_clean(tensor) {
             separated(out, 0..tensor.len(), |out, index| out.push_str(&literal::element(tensor, index)));

@@ -119,7 +119,7 @@ fn node_plan(regions: bool) -> BoxedStrategy<NodePlan> {
         .boxed()
 }
 
-fn graph(regions: bool) -> BoxedStrategy<Graph> {
+pub(crate) fn graph(regions: bool) -> BoxedStrategy<Graph> {
     let nodes = prop::collection::vec(node_plan(regions), 0..7);
     let constants = prop::collection::vec(tensor(), 1..4);
     let inputs = prop::collection::vec((ty(), prop::option::weighted(0.1, tensor())), 1..4);
@@ -168,7 +168,7 @@ fn graph(regions: bool) -> BoxedStrategy<Graph> {
 }
 
 /// The same graph with its values and nodes inserted in another order.
-fn shuffled(graph: &Graph, key: impl Fn(usize) -> u64) -> Graph {
+pub(crate) fn shuffled(graph: &Graph, key: impl Fn(usize) -> u64) -> Graph {
     let mut slots: Vec<usize> = (0..graph.value_count()).collect();
     slots.sort_by_key(|i| key(*i));
     let mut other = Graph::new();
