@@ -70,6 +70,15 @@ pub fn view_bools(tensor: &Tensor) -> Result<CowArray<'_, u8, IxDyn>, EvalError>
     shaped(tensor.shape(), Cow::Borrowed(tensor.data()))
 }
 
+/// Strings of a tensor.
+///
+/// # Errors
+/// When the element type is not string.
+pub fn view_strings(tensor: &Tensor) -> Result<CowArray<'_, Vec<u8>, IxDyn>, EvalError> {
+    let wrong = TensorError::WrongType { expected: DType::String, found: tensor.dtype() };
+    shaped(tensor.shape(), Cow::Borrowed(tensor.strings().ok_or(wrong)?))
+}
+
 /// Elements of any type that is as wide as `T`, as words: for operators that move elements without reading them.
 ///
 /// # Errors
@@ -111,6 +120,15 @@ pub fn tensor<T: Element>(array: ArrayD<T>) -> Result<Tensor, EvalError> {
 pub fn tensor_bools(array: ArrayD<bool>) -> Result<Tensor, EvalError> {
     let shape = array.shape().to_vec();
     Ok(Tensor::from_bools(shape, into_elements(array))?)
+}
+
+/// A tensor of strings.
+///
+/// # Errors
+/// When the shape has more elements than memory can hold.
+pub fn tensor_strings(array: ArrayD<Vec<u8>>) -> Result<Tensor, EvalError> {
+    let shape = array.shape().to_vec();
+    Ok(Tensor::from_strings(shape, into_elements(array))?)
 }
 
 /// A tensor of type `dtype` whose elements are the array's words.

@@ -1,0 +1,40 @@
+//! `Or`: logical or, elementwise with broadcasting.
+//!
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Or.html>.
+
+use super::connective;
+use crate::op::{Eval, Infer, Inferred, Op, Schema};
+use crate::{Datum, EvalError, InferError};
+
+static SCHEMA: Schema = Schema::onnx("Or", &[1, 7], (2, 2), (1, 1));
+
+pub(crate) struct Or;
+
+impl Op for Or {
+    fn schema(&self) -> &'static Schema {
+        &SCHEMA
+    }
+
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
+        connective::infer(cx, |a, b| a || b)
+    }
+
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
+        connective::eval(cx, |a, b| a || b)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::run;
+    use fusebox_ir::{Attrs, Tensor};
+
+    #[test]
+    fn has_its_truth_table() {
+        let a = Tensor::from_bools(vec![2, 1], [false, true]).unwrap();
+        let b = Tensor::from_bools(vec![2], [false, true]).unwrap();
+        let expected = Tensor::from_bools(vec![2, 2], [false, true, true, true]).unwrap();
+        assert_eq!(run(&Or, &Attrs::new(), &[a, b]), expected);
+    }
+}
