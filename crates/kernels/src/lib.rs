@@ -24,11 +24,13 @@ pub mod layout;
 pub mod mapped;
 pub mod math;
 pub mod operand;
+pub mod pool;
 pub mod program;
 pub mod reduce;
 pub mod rows;
 mod scratch;
 pub mod team;
+pub mod window;
 
 pub use arena::{Arena, Memory, Pod, Span};
 pub use element::Element;
