@@ -1,0 +1,88 @@
+//! Sessions against the reference evaluation, on the small models of the corpus.
+
+use fusebox_exec::{Session, SessionOptions};
+use fusebox_ir::{DType, Dim, Graph, Tensor};
+use fusebox_kernels::Isa;
+use fusebox_ops::{Datum, Interpreter};
+use std::path::PathBuf;
+
+const SMALL: &[&str] = &[
+    "attention",
+    "cross_attention",
+    "digits_cnn",
+    "digits_vit",
+    "efficientnet_block",
+    "mobilenet_block",
+    "multilayer_attention",
+    "small_cnn",
+    "smallmind_small",
+    "vision_attention",
+];
+
+fn corpus(name: &str) -> fusebox_ir::Model {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../corpus").join(format!("{name}.onnx"));
+    fusebox_onnx::load(&path, &fusebox_onnx::LoadOptions::default()).unwrap()
+}
+
+/// Deterministic inputs: small integers, floats around zero, masks of ones.
+fn inputs(graph: &Graph, size: i64) -> Vec<(String, Tensor)> {
+    let make = |id: &fusebox_ir::ValueId| {
+        let value = graph.value(*id);
+        let ty = value.ty.tensor().unwrap().substitute(&|_| Some(Dim::known(size)));
+        let sizes = ty.sizes().unwrap();
+        let count: usize = sizes.iter().product();
+        let noise = |i: usize| {
+            let x = (i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+            x as f32 / (1 << 23) as f32 - 1.0
+        };
+        let tensor = match ty.dtype {
+            DType::F32 if value.name.contains("mask") => Tensor::from_vec(sizes, vec![1f32; count]).unwrap(),
+            DType::F32 => Tensor::from_vec(sizes, (0..count).map(noise).collect()).unwrap(),
+            DType::I64 if value.name.contains("mask") => Tensor::from_vec(sizes, vec![1i64; count]).unwrap(),
+            DType::I64 => Tensor::from_vec(sizes, (0..count).map(|i| (i % 7) as i64).collect()).unwrap(),
+            DType::Bool => Tensor::from_bools(sizes, vec![true; count]).unwrap(),
+            other => panic!("no inputs of {other}"),
+        };
+        (value.name.clone(), tensor)
+    };
+    graph.inputs.iter().map(make).collect()
+}
+
+fn assert_close(name: &str, reference: &Tensor, ours: &Tensor) {
+    assert_eq!(reference.shape(), ours.shape(), "{name}");
+    let (a, b) = (reference.floats().unwrap(), ours.floats().unwrap());
+    let largest = a.iter().fold(0f64, |m, x| m.max(x.abs())).max(1e-6);
+    for (x, y) in a.iter().zip(&b) {
+        assert!((x - y).abs() <= 1e-4 * largest, "{name}: {x} against {y}, magnitude {largest}");
+    }
+}
+
+fn check(name: &str, threads: usize, isa: Option<Isa>, size: i64) {
+    let model = corpus(name);
+    let inputs = inputs(&model.graph, size);
+    let data: Vec<Option<Datum>> = inputs.iter().map(|(_, t)| Some(Datum::Tensor(t.clone()))).collect();
+    let expected = Interpreter::new(&model.functions).run(&model.graph, &data, &[]).unwrap();
+    let session = Session::new(&model, SessionOptions { threads, isa }).unwrap();
+    let given: Vec<(&str, Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
+    let outputs = session.run(&given).unwrap();
+    // A second run finds the plan and the packed weights, and must give the same bytes.
+    assert_eq!(outputs, session.run(&given).unwrap(), "{name}");
+    for ((output, ours), reference) in outputs.iter().zip(&expected) {
+        assert_close(&format!("{name}: {output}"), reference.tensor().unwrap(), ours);
+    }
+}
+
+#[test]
+fn sessions_agree_with_the_reference() {
+    for name in SMALL {
+        check(name, 2, None, 5);
+    }
+}
+
+#[test]
+fn every_instruction_set_agrees() {
+    for isa in Isa::available() {
+        check("small_cnn", 1, Some(isa), 2);
+        check("multilayer_attention", 3, Some(isa), 3);
+    }
+}
