@@ -25,6 +25,7 @@ pub mod mapped;
 pub mod math;
 pub mod operand;
 pub mod pool;
+pub mod probe;
 pub mod program;
 pub mod reduce;
 pub mod rows;

@@ -10,7 +10,7 @@ use super::{Dequant, Finish, GemmError, GemmSpec, PrepareRow, Rhs, RowQuant};
 use crate::arena::{Memory, Span};
 use crate::isa::Level;
 use crate::program::{Step, StepError, Tile};
-use std::cell::RefCell;
+use crate::scratch::with_slots;
 
 /// Elements of A that one tile of phase 0 prepares, and of B that it packs.
 const PREPARE_ELEMENTS: usize = 16 * 1024;
@@ -124,7 +124,7 @@ impl GemmStep {
         for row in first..spec.m.min(first + self.rows_per_prepare) {
             let target = matrix * spec.m + row;
             // SAFETY: `check` proved that every row of A and of scratch lies in its span, `Program::new` that they do
-            // not overlap; this tile alone writes the row, its parameters and the worker's own buffer.
+            // not overlap; this tile alone writes the row and its parameters.
             unsafe {
                 let input = std::slice::from_raw_parts(a.add(entry.a + row * spec.a.row_stride), spec.k);
                 let output = scratch.add(target * self.layout.a_row);
@@ -141,7 +141,8 @@ impl GemmStep {
                     })
                 } else {
                     let output = std::slice::from_raw_parts_mut(output, bytes);
-                    with_buffer(spec.k, |values| {
+                    with_slots(1, spec.k * 4, |slots| {
+                        let values = &mut slots[0].floats_mut()[..spec.k];
                         self.level.dispatch(PrepareRow {
                             prologue: &spec.prologue,
                             precision,
@@ -304,20 +305,6 @@ unsafe impl Step for GemmStep {
         }
         Ok(())
     }
-}
-
-thread_local! {
-    static BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Lends the worker's own buffer of `len` elements, contents unspecified.
-pub(crate) fn with_buffer<R>(len: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
-    BUFFER.with_borrow_mut(|buffer| {
-        if buffer.len() < len {
-            buffer.resize(len, 0.0);
-        }
-        body(&mut buffer[..len])
-    })
 }
 
 /// Copies one panel: 16 columns of every k, missing columns as zeros.
