@@ -7,7 +7,7 @@ use super::chain::{Binary, Compare, Kind, Logic, Op, Unary};
 use super::functions;
 use super::schedule::Instruction;
 use crate::element::convert;
-use crate::math::LaneVisitor;
+use crate::math::{Lane, LaneVisitor};
 use crate::scratch::Slot;
 use pulp::Simd;
 
@@ -96,8 +96,8 @@ struct Lanes<'a>(&'a mut [f32], &'a [f32]);
 impl<S: Simd> LaneVisitor<S> for Lanes<'_> {
     type Output = ();
     #[inline(always)]
-    fn visit(self, f: impl Fn(S::f32s) -> S::f32s + Copy) {
-        map1::<S>(self.0, self.1, f);
+    fn visit(self, f: impl Lane<S>) {
+        map1::<S>(self.0, self.1, |x| f.apply(x));
     }
 }
 

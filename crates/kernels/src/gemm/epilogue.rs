@@ -5,7 +5,7 @@
 
 use crate::arena::Span;
 use crate::isa::Level;
-use crate::math::{Activation, LaneVisitor, i32_to_f32};
+use crate::math::{Activation, Identity, Lane, LaneVisitor, i32_to_f32};
 use pulp::Simd;
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ impl pulp::WithSimd for Finish<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let rows = Rows { simd, finish: self };
         match self.activation {
-            None => rows.visit(|x| x),
+            None => rows.visit(Identity),
             Some(activation) => activation.visit(simd, rows),
         }
     }
@@ -117,7 +117,7 @@ struct Rows<'a, S> {
 impl<S: Simd> LaneVisitor<S> for Rows<'_, S> {
     type Output = ();
     #[inline(always)]
-    fn visit(self, f: impl Fn(S::f32s) -> S::f32s + Copy) {
+    fn visit(self, f: impl Lane<S>) {
         let finish = self.finish;
         for r in 0..finish.rows {
             // SAFETY: `run`'s caller vouches for every row of C and of the residual.
@@ -150,14 +150,7 @@ impl<S: Simd> Rows<'_, S> {
     /// # Safety
     /// One register is readable and writable at `c`, and readable at `residual` when there is one.
     #[inline(always)]
-    unsafe fn lanes(
-        &self,
-        f: impl Fn(S::f32s) -> S::f32s,
-        r: usize,
-        at: usize,
-        c: *mut f32,
-        residual: *const f32,
-    ) {
+    unsafe fn lanes(&self, f: impl Lane<S>, r: usize, at: usize, c: *mut f32, residual: *const f32) {
         let (simd, finish) = (self.simd, &self.finish);
         let load = |p: *const f32| {
             // SAFETY: the caller vouches for c and residual; bias and scales are padded to whole panels.
@@ -183,7 +176,7 @@ impl<S: Simd> Rows<'_, S> {
         if order == Some(ResidualOrder::BeforeActivation) {
             x = simd.add_f32s(x, load(residual));
         }
-        x = f(x);
+        x = f.apply(x);
         if order == Some(ResidualOrder::AfterActivation) {
             x = simd.add_f32s(x, load(residual));
         }

@@ -3,7 +3,7 @@
 //! One enum serves every fused epilogue. [`Activation::visit`] picks the function once and hands it over as a type, so
 //! that the loop around it has no branch on the kind; [`Activation::apply_exact`] is the f64 oracle.
 
-use super::{erf, sigmoid, tanh};
+use super::{erf, erf_quotient, sigmoid, tanh};
 use pulp::Simd;
 
 /// An elementwise function that a kernel may apply to its result before storing it.
@@ -51,13 +51,69 @@ pub enum Activation {
     Erf,
 }
 
+/// A function over one register. A type and not a closure: a closure that the compiler declines to inline runs
+/// without the caller's target features, tens of times slower.
+pub trait Lane<S: Simd>: Copy {
+    /// The function; implementations are `inline(always)`.
+    fn apply(self, x: S::f32s) -> S::f32s;
+}
+
 /// What [`Activation::visit`] calls with the chosen function.
 pub trait LaneVisitor<S: Simd> {
     /// Result of the visit.
     type Output;
     /// Runs with `f` in place of the activation.
-    fn visit(self, f: impl Fn(S::f32s) -> S::f32s + Copy) -> Self::Output;
+    fn visit(self, f: impl Lane<S>) -> Self::Output;
 }
+
+/// The function that changes nothing.
+#[derive(Clone, Copy)]
+pub struct Identity;
+
+impl<S: Simd> Lane<S> for Identity {
+    #[inline(always)]
+    fn apply(self, x: S::f32s) -> S::f32s {
+        x
+    }
+}
+
+/// Names a function of a register `x` with two parameters.
+macro_rules! lane {
+    ($name:ident, |$simd:ident, $x:ident, $alpha:ident, $beta:ident| $body:expr) => {
+        #[derive(Clone, Copy)]
+        struct $name<S>(S, f32, f32);
+
+        impl<S: Simd> Lane<S> for $name<S> {
+            #[inline(always)]
+            fn apply(self, $x: S::f32s) -> S::f32s {
+                let Self($simd, $alpha, $beta) = self;
+                $body
+            }
+        }
+    };
+}
+
+lane!(Relu, |simd, x, _a, _b| {
+    let zero = simd.splat_f32s(0.0);
+    simd.select_f32s(simd.less_than_f32s(x, zero), zero, x)
+});
+lane!(Gelu, |simd, x, _a, _b| {
+    let scaled = simd.mul_f32s(x, simd.splat_f32s(std::f32::consts::FRAC_1_SQRT_2));
+    half_of_one_plus(simd, x, erf_quotient(simd, scaled))
+});
+lane!(GeluTanh, |simd, x, _a, _b| gelu_tanh(simd, x));
+lane!(Swish, |simd, x, alpha, _b| simd.mul_f32s(x, sigmoid(simd, simd.mul_f32s(x, simd.splat_f32s(alpha)))));
+lane!(Silu, |simd, x, _a, _b| simd.mul_f32s(x, sigmoid(simd, x)));
+lane!(Sigmoid, |simd, x, _a, _b| sigmoid(simd, x));
+lane!(Tanh, |simd, x, _a, _b| tanh(simd, x));
+lane!(HardSwish, |simd, x, _a, _b| simd.mul_f32s(x, clip(simd, affine(simd, x, 1.0 / 6.0, 0.5), 0.0, 1.0)));
+lane!(HardSigmoid, |simd, x, alpha, beta| clip(simd, affine(simd, x, alpha, beta), 0.0, 1.0));
+lane!(LeakyRelu, |simd, x, alpha, _b| {
+    let below = simd.mul_f32s(x, simd.splat_f32s(alpha));
+    simd.select_f32s(simd.less_than_f32s(x, simd.splat_f32s(0.0)), below, x)
+});
+lane!(Clip, |simd, x, lo, hi| clip(simd, x, lo, hi));
+lane!(Erf, |simd, x, _a, _b| erf(simd, x));
 
 /// Bounds that let NaN through.
 #[inline(always)]
@@ -71,11 +127,6 @@ fn clip<S: Simd>(simd: S, x: S::f32s, lo: f32, hi: f32) -> S::f32s {
 fn half_of_one_plus<S: Simd>(simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
     let half = simd.mul_f32s(x, simd.splat_f32s(0.5));
     simd.mul_add_e_f32s(half, y, half)
-}
-
-#[inline(always)]
-fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    half_of_one_plus(simd, x, erf(simd, simd.mul_f32s(x, simd.splat_f32s(std::f32::consts::FRAC_1_SQRT_2))))
 }
 
 #[inline(always)]
@@ -95,30 +146,19 @@ impl Activation {
     /// Hands the function over as a type.
     #[inline(always)]
     pub fn visit<S: Simd, V: LaneVisitor<S>>(self, simd: S, visitor: V) -> V::Output {
-        let scaled = move |x, alpha| simd.mul_f32s(x, simd.splat_f32s(alpha));
         match self {
-            Self::Relu => visitor.visit(move |x| {
-                let zero = simd.splat_f32s(0.0);
-                simd.select_f32s(simd.less_than_f32s(x, zero), zero, x)
-            }),
-            Self::Gelu => visitor.visit(move |x| gelu(simd, x)),
-            Self::GeluTanh => visitor.visit(move |x| gelu_tanh(simd, x)),
-            Self::QuickGelu { alpha } => {
-                visitor.visit(move |x| simd.mul_f32s(x, sigmoid(simd, scaled(x, alpha))))
-            }
-            Self::Silu => visitor.visit(move |x| simd.mul_f32s(x, sigmoid(simd, x))),
-            Self::Sigmoid => visitor.visit(move |x| sigmoid(simd, x)),
-            Self::Tanh => visitor.visit(move |x| tanh(simd, x)),
-            Self::HardSwish => visitor
-                .visit(move |x| simd.mul_f32s(x, clip(simd, affine(simd, x, 1.0 / 6.0, 0.5), 0.0, 1.0))),
-            Self::HardSigmoid { alpha, beta } => {
-                visitor.visit(move |x| clip(simd, affine(simd, x, alpha, beta), 0.0, 1.0))
-            }
-            Self::LeakyRelu { alpha } => visitor.visit(move |x| {
-                simd.select_f32s(simd.less_than_f32s(x, simd.splat_f32s(0.0)), scaled(x, alpha), x)
-            }),
-            Self::Clip { lo, hi } => visitor.visit(move |x| clip(simd, x, lo, hi)),
-            Self::Erf => visitor.visit(move |x| erf(simd, x)),
+            Self::Relu => visitor.visit(Relu(simd, 0.0, 0.0)),
+            Self::Gelu => visitor.visit(Gelu(simd, 0.0, 0.0)),
+            Self::GeluTanh => visitor.visit(GeluTanh(simd, 0.0, 0.0)),
+            Self::QuickGelu { alpha } => visitor.visit(Swish(simd, alpha, 0.0)),
+            Self::Silu => visitor.visit(Silu(simd, 0.0, 0.0)),
+            Self::Sigmoid => visitor.visit(Sigmoid(simd, 0.0, 0.0)),
+            Self::Tanh => visitor.visit(Tanh(simd, 0.0, 0.0)),
+            Self::HardSwish => visitor.visit(HardSwish(simd, 0.0, 0.0)),
+            Self::HardSigmoid { alpha, beta } => visitor.visit(HardSigmoid(simd, alpha, beta)),
+            Self::LeakyRelu { alpha } => visitor.visit(LeakyRelu(simd, alpha, 0.0)),
+            Self::Clip { lo, hi } => visitor.visit(Clip(simd, lo, hi)),
+            Self::Erf => visitor.visit(Erf(simd, 0.0, 0.0)),
         }
     }
 
@@ -180,8 +220,8 @@ mod tests {
     impl<S: Simd> LaneVisitor<S> for Lanes<'_, S> {
         type Output = ();
         #[inline(always)]
-        fn visit(self, f: impl Fn(S::f32s) -> S::f32s + Copy) {
-            crate::math::map_in_place(self.0, self.1, f);
+        fn visit(self, f: impl Lane<S>) {
+            crate::math::map_in_place(self.0, self.1, |x| f.apply(x));
         }
     }
 

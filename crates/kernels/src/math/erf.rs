@@ -33,10 +33,36 @@ pub fn erf<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     keep_nan(simd, x, simd.select_f32s(simd.greater_than_f32s(t, simd.splat_f32s(SPLIT)), outer, inner))
 }
 
+/// Numerator and denominator of the quotient below in x², highest power first (the form that Eigen uses).
+const NUMERATOR: [f32; 7] = [
+    -2.726_142_3e-10,
+    2.770_681_4e-8,
+    -2.101_024e-6,
+    -5.692_506_4e-5,
+    -7.349_906_3e-4,
+    -2.954_599_8e-3,
+    -1.609_603_3e-2,
+];
+const DENOMINATOR: [f32; 5] =
+    [-1.456_607_2e-5, -2.133_740_6e-4, -1.682_827e-3, -7.373_329_2e-3, -1.426_473_9e-2];
+
+/// `erf(x)` as one quotient of polynomials: half the work of [`erf`], absolute error below 5e-7 and a relative one of
+/// some ulp around zero. What GELU needs: there the result is added to 1.
+#[inline(always)]
+pub fn erf_quotient<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let bound = simd.splat_f32s(3.925);
+    let below = simd.select_f32s(simd.less_than_f32s(x, simd.neg_f32s(bound)), simd.neg_f32s(bound), x);
+    let t = simd.select_f32s(simd.greater_than_f32s(below, bound), bound, below);
+    let square = simd.mul_f32s(t, t);
+    let top = simd.mul_f32s(t, polynomial(simd, square, NUMERATOR));
+    simd.div_f32s(top, polynomial(simd, square, DENOMINATOR))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Lanewise, check};
+    use super::super::tests::{Lanewise, check, dense, evaluate};
     use super::*;
+    use crate::Isa;
 
     #[derive(Clone, Copy)]
     struct Erf;
@@ -50,5 +76,27 @@ mod tests {
     #[test]
     fn erf_matches_f64() {
         check(Erf, libm::erf, 2.0);
+    }
+
+    #[derive(Clone, Copy)]
+    struct Quotient;
+    impl Lanewise for Quotient {
+        #[inline(always)]
+        fn apply<S: Simd>(self, simd: S, x: S::f32s) -> S::f32s {
+            erf_quotient(simd, x)
+        }
+    }
+
+    #[test]
+    fn the_quotient_is_close_and_bounded() {
+        let inputs = dense();
+        for isa in Isa::available() {
+            for (&x, y) in inputs.iter().zip(evaluate(isa, Quotient, &inputs)) {
+                let error = (f64::from(y) - libm::erf(f64::from(x))).abs();
+                assert!(x.is_nan() == y.is_nan(), "{isa}: erf({x}) = {y}");
+                assert!(x.is_nan() || error <= 5e-7, "{isa}: erf({x}) = {y}, off by {error:e}");
+                assert!(x.is_nan() || error <= 2e-6 * f64::from(x.abs()) + 1e-38, "{isa}: erf({x}) = {y}");
+            }
+        }
     }
 }

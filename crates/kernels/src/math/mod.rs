@@ -12,9 +12,9 @@ mod erf;
 mod exp;
 mod tanh;
 
-pub use activation::{Activation, LaneVisitor};
+pub use activation::{Activation, Identity, Lane, LaneVisitor};
 pub use convert::i32_to_f32;
-pub use erf::erf;
+pub use erf::{erf, erf_quotient};
 pub use exp::{exp, exp_of_negative};
 pub use tanh::{sigmoid, tanh};
 
@@ -98,12 +98,18 @@ pub(crate) mod tests {
         (f64::from(got) - exact).abs() / ulp
     }
 
+    /// `f` of every input on one instruction set.
+    pub(crate) fn evaluate(isa: Isa, f: impl Lanewise, inputs: &[f32]) -> Vec<f32> {
+        let mut outputs = inputs.to_vec();
+        isa.level().expect("listed as available").dispatch(Map(&mut outputs, f));
+        outputs
+    }
+
     /// Checks `f` against `exact` on every instruction set; `limit` in ulps.
     pub(crate) fn check(f: impl Lanewise, exact: impl Fn(f64) -> f64, limit: f64) {
         let inputs = dense();
         for isa in Isa::available() {
-            let mut outputs = inputs.clone();
-            isa.level().expect("listed as available").dispatch(Map(&mut outputs, f));
+            let outputs = evaluate(isa, f, &inputs);
             let mut worst = (0.0, 0.0, 0.0);
             for (&x, &y) in inputs.iter().zip(&outputs) {
                 let error = ulps(y, exact(f64::from(x)));
