@@ -1,4 +1,5 @@
 //! Sessions against the reference evaluation, on the small models of the corpus.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use fusebox_exec::{Session, SessionOptions};
 use fusebox_ir::{DType, Dim, Graph, Tensor};

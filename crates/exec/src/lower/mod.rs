@@ -11,6 +11,8 @@ mod gemm;
 mod host;
 mod movement;
 mod norm;
+mod pool;
+mod reduce;
 
 use crate::view::{BufferId, Place, View};
 use crate::weights::Weights;
@@ -51,7 +53,8 @@ impl Row {
 }
 
 /// One list per family.
-static FAMILIES: &[&[Row]] = &[gather::ROWS, gemm::ROWS, movement::ROWS, norm::ROWS];
+static FAMILIES: &[&[Row]] =
+    &[gather::ROWS, gemm::ROWS, movement::ROWS, norm::ROWS, pool::ROWS, reduce::ROWS];
 
 fn row(node: &Node) -> Option<&'static Row> {
     let mut rows = FAMILIES.iter().flat_map(|rows| rows.iter());
