@@ -5,6 +5,7 @@
 //! Spec: <https://github.com/onnx/onnx/blob/main/docs/Broadcasting.md>.
 
 use crate::{EvalError, InferError};
+use fusebox_ir::tensor::element_count;
 use fusebox_ir::{Dim, Shape};
 use ndarray::{ArrayBase, ArrayD, ArrayViewD, Data, IxDyn, Zip};
 
@@ -53,6 +54,23 @@ fn join(a: &Dim, b: &Dim) -> Option<Dim> {
     }
 }
 
+/// Elements that a tensor of the reference may have: beyond that only a malformed model asks, and allocating would
+/// end the process.
+const MAX_ELEMENTS: usize = 1 << 33;
+
+/// Refuses a shape that is too large to be evaluated.
+///
+/// # Errors
+/// When it has more than 2^33 elements.
+pub fn check_elements(shape: &[usize]) -> Result<(), InferError> {
+    match element_count(shape) {
+        Some(count) if count <= MAX_ELEMENTS => Ok(()),
+        _ => Err(InferError::shape(format!(
+            "a tensor of shape {shape:?} has more elements than the reference evaluates ({MAX_ELEMENTS})"
+        ))),
+    }
+}
+
 /// Sizes that all `shapes` broadcast to.
 ///
 /// # Errors
@@ -62,7 +80,9 @@ pub fn broadcast_sizes(shapes: &[&[usize]]) -> Result<Vec<usize>, InferError> {
     let dims: Vec<Vec<Dim>> = shapes.iter().map(|s| s.iter().map(dim).collect()).collect();
     let joined = broadcast_dims(&dims.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
     let size = |dim: &Dim| dim.value().and_then(|v| usize::try_from(v).ok());
-    Ok(joined.iter().map(|d| size(d).expect("joined from known sizes")).collect())
+    let sizes: Vec<usize> = joined.iter().map(|d| size(d).expect("joined from known sizes")).collect();
+    check_elements(&sizes)?;
+    Ok(sizes)
 }
 
 /// An array seen as a larger shape, without copying.
@@ -117,6 +137,8 @@ mod tests {
             "shapes [2, 3] and [4] do not broadcast: sizes 3 and 4 at axis -1 differ and neither is 1";
         assert_eq!(error, expected);
         assert_eq!(broadcast_sizes(&[&[0, 3], &[1, 3]]).unwrap(), vec![0, 3]);
+        let huge = broadcast_sizes(&[&[1 << 20, 1], &[1, 1 << 20]]).unwrap_err().to_string();
+        assert!(huge.contains("more elements than the reference evaluates"), "{huge}");
     }
 
     #[test]

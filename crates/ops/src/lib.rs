@@ -19,6 +19,7 @@ pub mod table;
 pub mod typing;
 pub mod versions;
 pub mod view;
+pub mod window;
 
 #[cfg(test)]
 mod check;

@@ -16,18 +16,18 @@ use std::borrow::Cow;
 /// integers), `widths` (u8 u16 u32 u64 by element width, for `view_raw`). Other types are an error.
 macro_rules! dispatch {
     (floats, $dtype:expr, $T:ident => $body:expr) => {
-        dispatch!(@ $dtype, "a float type", $T => $body, F32 f32, F64 f64, F16 half::f16, BF16 half::bf16)
+        $crate::view::dispatch!(@ $dtype, "a float type", $T => $body, F32 f32, F64 f64, F16 half::f16, BF16 half::bf16)
     };
     (integers, $dtype:expr, $T:ident => $body:expr) => {
-        dispatch!(@ $dtype, "an integer type", $T => $body,
+        $crate::view::dispatch!(@ $dtype, "an integer type", $T => $body,
             I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
     };
     (signed, $dtype:expr, $T:ident => $body:expr) => {
-        dispatch!(@ $dtype, "a signed number type", $T => $body,
+        $crate::view::dispatch!(@ $dtype, "a signed number type", $T => $body,
             F32 f32, F64 f64, F16 half::f16, BF16 half::bf16, I8 i8, I16 i16, I32 i32, I64 i64)
     };
     (numbers, $dtype:expr, $T:ident => $body:expr) => {
-        dispatch!(@ $dtype, "a number type", $T => $body,
+        $crate::view::dispatch!(@ $dtype, "a number type", $T => $body,
             F32 f32, F64 f64, F16 half::f16, BF16 half::bf16,
             I8 i8, I16 i16, I32 i32, I64 i64, U8 u8, U16 u16, U32 u32, U64 u64)
     };
@@ -166,6 +166,30 @@ pub fn to_f64(tensor: &Tensor) -> Result<ArrayD<f64>, EvalError> {
 /// When `dtype` is not a number type.
 pub fn from_f64(dtype: DType, array: &ArrayD<f64>) -> Result<Tensor, EvalError> {
     dispatch!(numbers, dtype, T => tensor(array.mapv(T::from_f64)))
+}
+
+/// Elements of a float tensor as f32; f64 is rounded.
+///
+/// # Errors
+/// When it is not a float tensor.
+pub fn to_f32(tensor: &Tensor) -> Result<ArrayD<f32>, EvalError> {
+    if tensor.dtype() == DType::F32 {
+        return Ok(view::<f32>(tensor)?.into_owned());
+    }
+    dispatch!(floats, tensor.dtype(), T => Ok(view::<T>(tensor)?.mapv(|x| Number::to_f64(x) as f32)))
+}
+
+/// A tensor of a float type from row-major f32 elements, rounded once.
+///
+/// # Errors
+/// When `dtype` is not a float type or the shape does not fit.
+pub fn from_f32(dtype: DType, shape: Vec<usize>, elements: Vec<f32>) -> Result<Tensor, EvalError> {
+    if dtype == DType::F32 {
+        return Ok(Tensor::from_vec(shape, elements)?);
+    }
+    dispatch!(floats, dtype, T => {
+        Ok(Tensor::from_vec(shape, elements.into_iter().map(|x| T::from_f64(f64::from(x))).collect::<Vec<T>>())?)
+    })
 }
 
 /// The outputs of an operator that has one.

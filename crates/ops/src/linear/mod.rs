@@ -1,6 +1,10 @@
 //! Matrix products and tensor contractions.
 
+mod gemm;
+mod matmul;
+pub(crate) mod product;
+
 use crate::Op;
 
 /// The operators of this family.
-pub(crate) const OPS: &[&dyn Op] = &[];
+pub(crate) const OPS: &[&dyn Op] = &[&gemm::Gemm, &matmul::MatMul];
