@@ -28,8 +28,17 @@ pub(crate) fn write(dim: &Dim) -> Option<String> {
     }
     match dim.as_symbol() {
         Some(name) => Some(unescape(name).to_owned()),
-        None => Some(dim.to_string()),
+        None => Some(spell(&dim.to_string())),
     }
+}
+
+/// Spells functions as exporters do, outside of quoted names.
+fn spell(text: &str) -> String {
+    let part = |(index, part): (usize, &str)| match index % 2 {
+        0 => part.replace("max(", "Max(").replace("min(", "Min("),
+        _ => part.to_owned(),
+    };
+    text.split('"').enumerate().map(part).collect::<Vec<_>>().join("\"")
 }
 
 fn is_unnamed(name: &str) -> bool {
@@ -240,6 +249,7 @@ mod tests {
     fn what_is_written_reads_back() {
         let odd = Dim::symbol("a \"b\"");
         let half = odd.mul(&Dim::symbol("s")).add(&Dim::known(3)).floor_div(&Dim::known(4));
+        assert_eq!(write(&read("Min(512, seq)")).as_deref(), Some("Min(512, seq)"));
         for dim in [odd.clone(), half.clone(), half.larger(&Dim::symbol("t")).sub(&odd), half.mul(&odd)] {
             assert_eq!(read(&write(&dim).unwrap()), dim, "{dim}");
         }

@@ -21,7 +21,27 @@ macro_rules! opset_imports {
     };
 }
 
-pub(crate) use {opset_imports, pairs};
+/// Appends a key-value entry to a message.
+macro_rules! push_pair {
+    ($entries:expr, $key:expr, $value:expr) => {{
+        $entries.push(Default::default());
+        let entry = $entries.last_mut().expect("pushed above");
+        (entry.key, entry.value) = ($key.into(), $value.into());
+    }};
+}
+
+/// Appends opset imports to a message.
+macro_rules! push_opsets {
+    ($entries:expr, $opsets:expr) => {
+        for opset in $opsets {
+            $entries.push(Default::default());
+            let entry = $entries.last_mut().expect("pushed above");
+            (entry.domain, entry.version) = (opset.domain.clone(), opset.version);
+        }
+    };
+}
+
+pub(crate) use {opset_imports, pairs, push_opsets, push_pair};
 
 /// Field name under which fields unknown to this version of ONNX are carried.
 pub(crate) const UNKNOWN: &str = "unknown";

@@ -4,9 +4,13 @@
 //! operator is a name until the operator table says otherwise. Invariant: what goes in and is not changed comes out
 //! with the same meaning, names and metadata included. Start at [`load`] and [`save`].
 
-#[allow(dead_code, reason = "the writing half waits for export")]
 mod dims;
 mod entries;
+pub mod export;
 pub mod import;
+mod inline;
+mod upgrade;
 
+pub use export::{DataFile, ExportError, Opset, SaveOptions, SaveReport, Target, save, to_bytes};
 pub use import::{ImportError, LoadOptions, load, load_bytes};
+pub use inline::{ExpandError, expand_functions};

@@ -80,7 +80,7 @@ fn key(function: &Function) -> Key {
 }
 
 /// Refuses functions that are defined twice or call themselves, directly or through others.
-pub(super) fn check_recursion(functions: &[Function]) -> Result<(), ImportError> {
+pub(crate) fn check_recursion(functions: &[Function]) -> Result<(), ImportError> {
     let mut calls: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();
     for function in functions {
         let mut called = BTreeSet::new();

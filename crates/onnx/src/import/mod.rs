@@ -18,6 +18,7 @@ mod tests;
 mod types;
 
 pub use error::ImportError;
+pub(crate) use function::check_recursion;
 
 use crate::entries::{carry, carry_unknown, opset_imports, pairs};
 use bytes::Bytes;
@@ -34,14 +35,17 @@ pub struct LoadOptions {
     pub max_generated: u64,
     /// Most bytes that the parts of the model other than weights may take in memory.
     pub max_overhead: u64,
+    /// Whether nodes are brought to the newest form of their operators, which all other crates expect. Without it the
+    /// model is what the file says to the letter, to be written again with [`Opset::AsWritten`](crate::Opset).
+    pub upgrade: bool,
     /// A folder that external data may lie in besides the model's own.
     pub data_root: Option<PathBuf>,
 }
 
 impl Default for LoadOptions {
-    /// 8 GiB generated, 2 GiB of parts, data in the model's folder only.
+    /// 8 GiB generated, 2 GiB of parts, upgraded, data in the model's folder only.
     fn default() -> Self {
-        Self { max_generated: 8 << 30, max_overhead: 2 << 30, data_root: None }
+        Self { max_generated: 8 << 30, max_overhead: 2 << 30, upgrade: true, data_root: None }
     }
 }
 
@@ -117,7 +121,10 @@ impl<'a> Importer<'a> {
         for index in 0..proto.functions.len() {
             model.functions.push(self.read_function(&mut proto, index)?);
         }
-        function::check_recursion(&model.functions)?;
+        check_recursion(&model.functions)?;
+        if self.options.upgrade {
+            crate::upgrade::upgrade(&mut model)?;
+        }
         Ok(model)
     }
 }
