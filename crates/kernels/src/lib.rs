@@ -12,6 +12,7 @@
 )]
 
 pub mod arena;
+pub mod conv;
 pub mod copy;
 pub mod element;
 pub mod elementwise;

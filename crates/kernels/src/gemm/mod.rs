@@ -9,7 +9,7 @@
 pub(crate) mod driver;
 mod epilogue;
 pub(crate) mod micro;
-mod operands;
+pub(crate) mod operands;
 mod packed;
 mod portable;
 mod prologue;

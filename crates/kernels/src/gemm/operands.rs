@@ -157,7 +157,7 @@ pub(super) fn check(spec: &GemmSpec) -> Result<ScratchLayout, GemmError> {
 }
 
 /// Checks that the elements addressed by dimensions of (size, stride) lie in a span of f32.
-pub(super) fn extent(what: &'static str, span: Span, dims: &[(usize, usize)]) -> Result<(), GemmError> {
+pub(crate) fn extent(what: &'static str, span: Span, dims: &[(usize, usize)]) -> Result<(), GemmError> {
     if !span.offset.is_multiple_of(4) {
         return Err(GemmError::Misaligned { what, span });
     }
@@ -174,7 +174,7 @@ pub(super) fn extent(what: &'static str, span: Span, dims: &[(usize, usize)]) ->
 }
 
 /// Whether no two index tuples address the same element. Sufficient: sorted by stride, each stride clears all below it.
-pub(super) fn is_injective(dims: &[(usize, usize)]) -> bool {
+pub(crate) fn is_injective(dims: &[(usize, usize)]) -> bool {
     if dims.iter().any(|dim| dim.0 == 0) {
         return true;
     }

@@ -102,7 +102,7 @@ pub enum Source<'a> {
 }
 
 impl Source<'_> {
-    fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         match self {
             Self::F32(v) => v.len(),
             Self::F16(v) => v.len(),

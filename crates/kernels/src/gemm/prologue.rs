@@ -49,7 +49,7 @@ impl Prologue {
     }
 }
 
-/// Prepares one row: `input` normalised into `values`, which is then left as it is (f32 precisions) or converted into
+/// Prepares one row: `input` normalised into `values` (without a prologue and an input, `values` holds the row already), which is then left as it is (f32 precisions) or converted into
 /// `output`, the row of scratch as bytes, padded with zeros. Returns how an int8 row maps back.
 pub(crate) struct PrepareRow<'a> {
     pub(crate) prologue: &'a Prologue,
@@ -64,6 +64,7 @@ impl pulp::WithSimd for PrepareRow<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> RowQuant {
         match self.prologue {
+            Prologue::None if self.input.is_empty() => {}
             Prologue::None => self.values.copy_from_slice(self.input),
             Prologue::LayerNorm { gamma, beta, epsilon } => {
                 layer_norm(simd, self.input, gamma.as_deref(), beta.as_deref(), *epsilon, self.values);
