@@ -12,6 +12,7 @@
 )]
 
 pub mod arena;
+pub mod attention;
 pub mod conv;
 pub mod copy;
 pub mod element;
@@ -32,6 +33,7 @@ pub mod reduce;
 pub mod rows;
 mod scratch;
 pub mod team;
+mod transpose;
 pub mod window;
 
 pub use arena::{Arena, Memory, Pod, Span};

@@ -2,12 +2,8 @@
 //!
 //! Owns alignment and reuse; what lies in it is whatever the last user left.
 
+use crate::arena::{ALIGN, Line};
 use std::cell::RefCell;
-
-/// One cache line of floats.
-#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-pub(crate) struct Line([f32; 16]);
 
 /// A slot of [`with_slots`]: aligned floats, or the same bytes as integers.
 #[derive(Default)]
@@ -42,7 +38,7 @@ pub(crate) fn with_slots<R>(count: usize, bytes: usize, body: impl FnOnce(&mut [
     let lines = bytes.div_ceil(size_of::<Line>());
     for slot in &mut slots[..count] {
         if slot.0.len() < lines {
-            slot.0.resize(lines, Line([0.0; 16]));
+            slot.0.resize(lines, Line([0; ALIGN]));
         }
     }
     let result = body(&mut slots[..count]);

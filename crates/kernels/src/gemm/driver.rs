@@ -160,7 +160,7 @@ unsafe fn edge(kernel: Micro, block: &Block, rows: usize, width: usize, nv: usiz
 
 /// The tile shape with the least estimated time: per step of k a tile costs the largest of its multiplications and its
 /// loads (two of either per cycle) and the latency of one accumulation.
-fn best_shape(shapes: &[(usize, usize)], m: usize, n: usize) -> (usize, usize) {
+pub(crate) fn best_shape(shapes: &[(usize, usize)], m: usize, n: usize) -> (usize, usize) {
     const LATENCY: usize = 8;
     let cost = |&(nv, mr): &(usize, usize)| {
         let (panels, m) = (n.div_ceil(PANEL).max(1), m.max(1));

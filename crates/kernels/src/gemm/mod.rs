@@ -22,7 +22,9 @@ mod x86_avx2;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512;
 
+pub(crate) use driver::best_shape;
 pub use epilogue::{Epilogue, Residual, ResidualOrder};
+pub(crate) use micro::{Block, Micros, micros};
 pub use packed::{INT8_MAX_K, PANEL, PackedB, Precision, Source};
 pub use prologue::Prologue;
 pub use step::GemmStep;
