@@ -1,0 +1,75 @@
+//! `ReduceL1`: the sum of magnitudes over axes.
+//!
+//! Spec: <https://onnx.ai/onnx/operators/onnx__ReduceL1.html>.
+
+use super::reduce::{self, Reduction};
+use crate::number::Number;
+use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
+use crate::{Datum, EvalError, InferError, Shapes, VersionError};
+
+static SCHEMA: Schema = Schema::onnx("ReduceL1", &[1, 11, 13, 18], (1, 2), (1, 1));
+
+pub(crate) struct ReduceL1;
+
+impl Reduction for ReduceL1 {
+    const OVER_NO_AXIS: Option<&'static str> = Some("Abs");
+
+    fn floats(row: &[f64]) -> f64 {
+        row.iter().fold(0.0, |sum, x| sum + x.abs())
+    }
+
+    fn integers<T: Number>(row: &[T]) -> T {
+        row.iter().fold(T::ZERO, |sum, x| if *x < T::ZERO { sum.minus(*x) } else { sum.plus(*x) })
+    }
+}
+
+impl Op for ReduceL1 {
+    fn schema(&self) -> &'static Schema {
+        &SCHEMA
+    }
+
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
+        reduce::infer::<Self>(cx)
+    }
+
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
+        reduce::eval::<Self>(cx)
+    }
+
+    fn flops(&self, shapes: &Shapes<'_>) -> f64 {
+        2.0 * shapes.input_elements(0)
+    }
+
+    fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        reduce::upgrade::<Self>(edit);
+        Ok(())
+    }
+
+    fn downgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        reduce::downgrade::<Self>(edit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{close, run, t};
+    use fusebox_ir::Attrs;
+
+    #[test]
+    fn reduces_all_or_some_axes() {
+        let x = t(&[2, 1, 3], &[1f32, 2.0, 3.0, -4.0, 5.0, 0.5]);
+        let all = run(&ReduceL1, &Attrs::new(), std::slice::from_ref(&x));
+        assert_eq!(all.shape(), [1, 1, 1]);
+        close(&all, &[15.5]);
+        let flat = Attrs::new().with("keepdims", 0i64);
+        let rows = run(&ReduceL1, &flat, &[x, t(&[2], &[-1i64, 1])]);
+        assert_eq!(rows.shape(), [2]);
+        close(&rows, &[6.0, 9.5]);
+    }
+
+    #[test]
+    fn integers_stay_integers() {
+        assert_eq!(run(&ReduceL1, &Attrs::new(), &[t(&[3], &[3i64, -4, 5])]), t(&[1], &[12i64]));
+    }
+}

@@ -1,0 +1,78 @@
+//! `ReduceProd`: the product over axes.
+//!
+//! Spec: <https://onnx.ai/onnx/operators/onnx__ReduceProd.html>.
+
+use super::reduce::{self, Reduction};
+use crate::number::Number;
+use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
+use crate::{Datum, EvalError, InferError, Shapes, VersionError};
+use fusebox_ir::Dim;
+
+static SCHEMA: Schema = Schema::onnx("ReduceProd", &[1, 11, 13, 18], (1, 2), (1, 1));
+
+pub(crate) struct ReduceProd;
+
+impl Reduction for ReduceProd {
+    fn floats(row: &[f64]) -> f64 {
+        row.iter().product()
+    }
+
+    fn integers<T: Number>(row: &[T]) -> T {
+        row.iter().fold(T::ONE, |product, x| product.times(*x))
+    }
+
+    fn on_dims(row: &[Dim]) -> Option<Dim> {
+        Some(row.iter().fold(Dim::known(1), |product, x| product.mul(x)))
+    }
+}
+
+impl Op for ReduceProd {
+    fn schema(&self) -> &'static Schema {
+        &SCHEMA
+    }
+
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
+        reduce::infer::<Self>(cx)
+    }
+
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
+        reduce::eval::<Self>(cx)
+    }
+
+    fn flops(&self, shapes: &Shapes<'_>) -> f64 {
+        shapes.input_elements(0)
+    }
+
+    fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        reduce::upgrade::<Self>(edit);
+        Ok(())
+    }
+
+    fn downgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        reduce::downgrade::<Self>(edit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{close, run, t};
+    use fusebox_ir::Attrs;
+
+    #[test]
+    fn reduces_all_or_some_axes() {
+        let x = t(&[2, 1, 3], &[1f32, 2.0, 3.0, -4.0, 5.0, 0.5]);
+        let all = run(&ReduceProd, &Attrs::new(), std::slice::from_ref(&x));
+        assert_eq!(all.shape(), [1, 1, 1]);
+        close(&all, &[-60.0]);
+        let flat = Attrs::new().with("keepdims", 0i64);
+        let rows = run(&ReduceProd, &flat, &[x, t(&[2], &[-1i64, 1])]);
+        assert_eq!(rows.shape(), [2]);
+        close(&rows, &[6.0, -10.0]);
+    }
+
+    #[test]
+    fn integers_stay_integers() {
+        assert_eq!(run(&ReduceProd, &Attrs::new(), &[t(&[3], &[3i64, -4, 5])]), t(&[1], &[-60i64]));
+    }
+}

@@ -1,0 +1,75 @@
+//! `ReduceSumSquare`: the sum of squares over axes.
+//!
+//! Spec: <https://onnx.ai/onnx/operators/onnx__ReduceSumSquare.html>.
+
+use super::reduce::{self, Reduction};
+use crate::number::Number;
+use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
+use crate::{Datum, EvalError, InferError, Shapes, VersionError};
+
+static SCHEMA: Schema = Schema::onnx("ReduceSumSquare", &[1, 11, 13, 18], (1, 2), (1, 1));
+
+pub(crate) struct ReduceSumSquare;
+
+impl Reduction for ReduceSumSquare {
+    const OVER_NO_AXIS: Option<&'static str> = None;
+
+    fn floats(row: &[f64]) -> f64 {
+        row.iter().fold(0.0, |sum, x| sum + x * x)
+    }
+
+    fn integers<T: Number>(row: &[T]) -> T {
+        row.iter().fold(T::ZERO, |sum, x| sum.plus(x.times(*x)))
+    }
+}
+
+impl Op for ReduceSumSquare {
+    fn schema(&self) -> &'static Schema {
+        &SCHEMA
+    }
+
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
+        reduce::infer::<Self>(cx)
+    }
+
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
+        reduce::eval::<Self>(cx)
+    }
+
+    fn flops(&self, shapes: &Shapes<'_>) -> f64 {
+        2.0 * shapes.input_elements(0)
+    }
+
+    fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        reduce::upgrade::<Self>(edit);
+        Ok(())
+    }
+
+    fn downgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        reduce::downgrade::<Self>(edit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{close, run, t};
+    use fusebox_ir::Attrs;
+
+    #[test]
+    fn reduces_all_or_some_axes() {
+        let x = t(&[2, 1, 3], &[1f32, 2.0, 3.0, -4.0, 5.0, 0.5]);
+        let all = run(&ReduceSumSquare, &Attrs::new(), std::slice::from_ref(&x));
+        assert_eq!(all.shape(), [1, 1, 1]);
+        close(&all, &[55.25]);
+        let flat = Attrs::new().with("keepdims", 0i64);
+        let rows = run(&ReduceSumSquare, &flat, &[x, t(&[2], &[-1i64, 1])]);
+        assert_eq!(rows.shape(), [2]);
+        close(&rows, &[14.0, 41.25]);
+    }
+
+    #[test]
+    fn integers_stay_integers() {
+        assert_eq!(run(&ReduceSumSquare, &Attrs::new(), &[t(&[3], &[3i64, -4, 5])]), t(&[1], &[50i64]));
+    }
+}
