@@ -24,6 +24,11 @@ pub fn checked_count(dtype: DType, shape: &[usize]) -> Result<usize, EvalError> 
     })
 }
 
+/// Product of sizes, saturating: an empty tensor may claim sizes whose product overflows.
+pub fn span(sizes: &[usize]) -> usize {
+    element_count(sizes).unwrap_or(usize::MAX)
+}
+
 /// Row-major positions of a strided box: `offset + Σ index·stride` for every index within `sizes`.
 #[derive(Clone, Debug)]
 pub struct Walk {

@@ -122,7 +122,7 @@ impl Op for Attention {
         let ty = |index: usize| shapes.inputs.get(index).copied().flatten();
         let Ok(attrs) = AttentionAttrs::new(shapes.attrs, ty(0), ty(1)) else { return 0.0 };
         let (Some(q), Some(k)) = (shapes.input(0), shapes.input(1)) else { return 0.0 };
-        let keys = k[k.len() - 2];
+        let [.., keys, _] = k.as_slice() else { return 0.0 };
         let heads = attrs.q_heads.unwrap_or(1) as f64;
         let rows = match attrs.layout {
             Layout::Bhsd => q.iter().take(3).product(),

@@ -4,7 +4,7 @@
 
 use crate::inference::elements;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
-use crate::select::pick;
+use crate::select::{pick, span};
 use crate::sizes::{copy_cost, is_index, same_size, unknown};
 use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError, axis};
@@ -108,8 +108,8 @@ pub(crate) fn concat(tensors: &[&Tensor], at: i64) -> Result<Tensor, EvalError> 
         }
         shape[at] = shape[at].saturating_add(other[at]);
     }
-    let outer: usize = shape[..at].iter().product();
-    let inner: Vec<usize> = tensors.iter().map(|t| t.shape()[at..].iter().product()).collect();
+    let outer = span(&shape[..at]);
+    let inner: Vec<usize> = tensors.iter().map(|t| span(&t.shape()[at..])).collect();
     let rows = (0..outer).flat_map(|row| {
         let part = move |(source, len): (usize, &usize)| (source, row * len, *len);
         inner.iter().enumerate().map(part)

@@ -71,7 +71,8 @@ impl Op for Slice {
             let axis = axis::normalize(*axis, shape.len())?;
             let size = i64::try_from(x.shape()[axis]).unwrap_or(i64::MAX);
             let (first, count) = bounds(size, starts[position], ends[position], steps[position])?;
-            offset += isize::try_from(first).unwrap_or(0) * strides[axis];
+            // Overflow needs an empty tensor of absurd sizes, from which nothing is read.
+            offset = offset.wrapping_add(isize::try_from(first).unwrap_or(0).wrapping_mul(strides[axis]));
             // With a huge step at most one element is taken, and the stride is never walked.
             strides[axis] =
                 strides[axis].saturating_mul(isize::try_from(steps[position]).unwrap_or(isize::MAX));

@@ -49,8 +49,8 @@ impl Op for Split {
         let part = |size: usize| -> Result<Datum, EvalError> {
             let mut shape = x.shape().to_vec();
             shape[at] = size;
-            let walk = Walk::new(start * steps[at], &shape, &steps)?;
-            start += size.cast_signed();
+            let walk = Walk::new(start.wrapping_mul(steps[at]), &shape, &steps)?;
+            start = start.wrapping_add(size.cast_signed());
             Ok(select(x, shape, walk)?.into())
         };
         sizes.into_iter().map(part).collect()
