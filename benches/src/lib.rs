@@ -1,1 +1,4 @@
-//! Criterion benches per kernel family, whole models, and the comparison with peers.
+//! Benches per kernel family, whole models, and the comparison with peers. This library holds what the kernel benches
+//! share: reproducible data and throughput as a share of the machine's measured peak.
+
+pub mod throughput;

@@ -158,43 +158,89 @@ fn rms_norm<S: Simd>(simd: S, input: &[f32], gamma: Option<&[f32]>, epsilon: f32
     }
 }
 
-/// Smallest and largest value of a row, zero included, NaN ignored.
+/// Smallest and largest value of a row, zero included. Where NaN enters (on some instruction sets) the row gets scale 1.
 #[inline(always)]
 fn range<S: Simd>(simd: S, row: &[f32]) -> (f32, f32) {
-    let zero = simd.splat_f32s(0.0);
     let (vectors, tail) = S::as_simd_f32s(row);
-    let (mut low, mut high) = (zero, zero);
-    for v in vectors {
-        // Comparisons with NaN are false, so NaN never enters.
-        low = simd.select_f32s(simd.less_than_f32s(*v, low), *v, low);
-        high = simd.select_f32s(simd.greater_than_f32s(*v, high), *v, high);
+    let (mut low, mut high) = ([simd.splat_f32s(0.0); 4], [simd.splat_f32s(0.0); 4]);
+    let (fours, rest) = vectors.as_chunks::<4>();
+    for four in fours {
+        for (chain, v) in four.iter().enumerate() {
+            low[chain] = simd.min_f32s(*v, low[chain]);
+            high[chain] = simd.max_f32s(*v, high[chain]);
+        }
     }
-    let (mut low, mut high) = (simd.reduce_min_f32s(low), simd.reduce_max_f32s(high));
-    for &x in tail {
-        low = if x < low { x } else { low };
-        high = if x > high { x } else { high };
+    for v in rest {
+        low[0] = simd.min_f32s(*v, low[0]);
+        high[0] = simd.max_f32s(*v, high[0]);
     }
-    (low, high)
+    let padded = simd.partial_load_f32s(tail);
+    low[1] = simd.min_f32s(padded, low[1]);
+    high[1] = simd.max_f32s(padded, high[1]);
+    let min = |a, b| simd.min_f32s(a, b);
+    let max = |a, b| simd.max_f32s(a, b);
+    let low = min(min(low[0], low[1]), min(low[2], low[3]));
+    let high = max(max(high[0], high[1]), max(high[2], high[3]));
+    (simd.reduce_min_f32s(low), simd.reduce_max_f32s(high))
 }
 
-/// ONNX DynamicQuantizeLinear of one row: u8, range stretched to hold zero. A row without finite spread gets scale 1.
+/// ONNX DynamicQuantizeLinear of one row: u8, range stretched to hold zero. A row without a spread that f32 can divide
+/// by gets scale 1. `row` is used up.
 #[inline(always)]
-fn quantize<S: Simd>(simd: S, row: &[f32], out: &mut [u8]) -> RowQuant {
+fn quantize<S: Simd>(simd: S, row: &mut [f32], out: &mut [u8]) -> RowQuant {
     let (low, high) = range(simd, row);
     let scale = (high - low) / 255.0;
-    let scale = if scale > 0.0 && scale.is_finite() { scale } else { 1.0 };
+    let scale = if scale.is_finite() && (1.0 / scale).is_finite() { scale } else { 1.0 };
     let zero = (-low / scale).round_ties_even().clamp(0.0, 255.0);
-    /// 1.5·2²³: adding it rounds half to even and leaves the integer in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    for (q, x) in out.iter_mut().zip(row) {
-        // The bound keeps the sum where the trick holds; it changes nothing, the result saturates far below it.
-        let steps = (x / scale).clamp(-1024.0, 1024.0);
-        let rounded = (steps + ROUND) - ROUND;
-        let level = (rounded + zero).clamp(0.0, 255.0) + ROUND;
+    let levels = Levels { simd, scale: simd.splat_f32s(scale), inverse: simd.splat_f32s(1.0 / scale), zero };
+    let (vectors, tail) = S::as_mut_simd_f32s(row);
+    for v in vectors {
+        *v = levels.of(*v);
+    }
+    if !tail.is_empty() {
+        let v = levels.of(simd.partial_load_f32s(tail));
+        simd.partial_store_f32s(tail, v);
+    }
+    for (q, level) in out.iter_mut().zip(&*row) {
         *q = level.to_bits() as u8;
     }
     out[row.len()..].fill(0);
     RowQuant { scale, zero_point: zero as i32 }
+}
+
+/// 1.5·2²³: adding it rounds half to even and leaves the integer in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// Turns values into quantized levels, plus [`ROUND`] so that the level is their lowest byte.
+#[derive(Clone, Copy)]
+struct Levels<S: Simd> {
+    simd: S,
+    scale: S::f32s,
+    inverse: S::f32s,
+    zero: f32,
+}
+
+impl<S: Simd> Levels<S> {
+    #[inline(always)]
+    fn of(self, x: S::f32s) -> S::f32s {
+        let Self { simd, scale, inverse, zero } = self;
+        let (round, zero) = (simd.splat_f32s(ROUND), simd.splat_f32s(zero));
+        let steps = if S::F32_LANES == 1 {
+            simd.div_f32s(x, scale)
+        } else {
+            // One correction makes the product the correctly rounded quotient, at a fraction of a division.
+            let product = simd.mul_f32s(x, inverse);
+            let rest = simd.negate_mul_add_e_f32s(product, scale, x);
+            simd.mul_add_e_f32s(rest, inverse, product)
+        };
+        // Within this bound the trick of `ROUND` holds; beyond it the level saturates anyway.
+        let bound = simd.splat_f32s(1024.0);
+        let steps = simd.max_f32s(simd.min_f32s(steps, bound), simd.neg_f32s(bound));
+        let rounded = simd.sub_f32s(simd.add_f32s(steps, round), round);
+        let level = simd.add_f32s(rounded, zero);
+        let level = simd.max_f32s(simd.min_f32s(level, simd.splat_f32s(255.0)), simd.splat_f32s(0.0));
+        simd.add_f32s(level, round)
+    }
 }
 
 /// Rounds half to even; NaN stays NaN.

@@ -34,11 +34,15 @@ pub fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let biased = simd.add_u32s(n, simd.splat_u32s(256));
     let half = simd.wrapping_dyn_shr_u32s(biased, simd.splat_u32s(1));
     let rest = simd.sub_u32s(biased, half);
-    let factor = |half: S::u32s| {
-        let exponent = simd.sub_u32s(half, simd.splat_u32s(1));
-        simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(exponent, simd.splat_u32s(23)))
-    };
-    keep_nan(simd, x, simd.mul_f32s(simd.mul_f32s(p, factor(half)), factor(rest)))
+    let scaled = simd.mul_f32s(p, power_of_two(simd, half));
+    keep_nan(simd, x, simd.mul_f32s(scaled, power_of_two(simd, rest)))
+}
+
+/// `2^(n − 128)` of an integer within the normal range.
+#[inline(always)]
+fn power_of_two<S: Simd>(simd: S, n: S::u32s) -> S::f32s {
+    let exponent = simd.sub_u32s(n, simd.splat_u32s(1));
+    simd.transmute_f32s_u32s(simd.wrapping_dyn_shl_u32s(exponent, simd.splat_u32s(23)))
 }
 
 /// `e^x` for `x ≤ 0`, cheaper: results below the smallest normal number become zero. NaN is not kept.
