@@ -31,7 +31,8 @@ fn sources() -> Vec<(String, String)> {
             if path.is_dir() && name != "target" {
                 stack.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") {
-                let relative = path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
+                let relative =
+                    path.strip_prefix(root()).expect("below the root").to_string_lossy().into_owned();
                 found.push((relative, fs::read_to_string(&path).expect("sources are UTF-8")));
             }
         }
@@ -55,7 +56,9 @@ fn a_library_is_named_by_one_crate() {
     let mut offenders = Vec::new();
     for (path, text) in sources() {
         for (library, owner) in OWNERS {
-            let named = |line: &str| line.contains(&format!("{library}::")) || line.contains(&format!("use {library};"));
+            let named = |line: &str| {
+                line.contains(&format!("{library}::")) || line.contains(&format!("use {library};"))
+            };
             let word = |line: &str| {
                 let at = line.find(&format!("{library}::")).unwrap_or(0);
                 !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')

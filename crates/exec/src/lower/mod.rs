@@ -4,7 +4,9 @@
 //! steps. A lowering may decline with a reason; then, and for operators without a row, the node becomes a host step
 //! that runs its reference evaluation. Pending steps know buffers, not addresses: those come after memory planning.
 
+mod attention;
 mod chain;
+mod conv;
 mod elementwise;
 mod gather;
 mod gemm;
@@ -53,8 +55,16 @@ impl Row {
 }
 
 /// One list per family.
-static FAMILIES: &[&[Row]] =
-    &[gather::ROWS, gemm::ROWS, movement::ROWS, norm::ROWS, pool::ROWS, reduce::ROWS];
+static FAMILIES: &[&[Row]] = &[
+    attention::ROWS,
+    conv::ROWS,
+    gather::ROWS,
+    gemm::ROWS,
+    movement::ROWS,
+    norm::ROWS,
+    pool::ROWS,
+    reduce::ROWS,
+];
 
 fn row(node: &Node) -> Option<&'static Row> {
     let mut rows = FAMILIES.iter().flat_map(|rows| rows.iter());
@@ -170,6 +180,12 @@ impl<'a> Lower<'a> {
         }
         let ty = self.graph.value(value).ty.tensor().expect("planning refuses values that are not tensors");
         (ty.dtype, ty.sizes().expect("planning refuses values of unknown size"))
+    }
+
+    /// Type of a value.
+    pub fn ty(&self, value: ValueId) -> fusebox_ir::TensorType {
+        let (dtype, sizes) = self.sizes(value);
+        fusebox_ir::TensorType::known(dtype, &sizes)
     }
 
     /// A value's constant.

@@ -156,11 +156,15 @@ fn slice_range(start: i64, end: i64, step: i64, size: usize) -> (usize, usize) {
 
 fn concat(cx: &mut Lower<'_>, id: NodeId) -> Result {
     let node = cx.graph.node(id).clone();
-    let target = cx.output(id, 0);
-    let Some(axis) = axis(node.attrs.int_or("axis", 0), target.dims().len()) else {
+    let Some(output) = node.output(0) else { return Ok(Lowered::Done) };
+    let (dtype, dims) = cx.sizes(output);
+    let Some(axis) = axis(node.attrs.int_or("axis", 0), dims.len()) else {
         return Ok(Lowered::Declined("axis out of range".into()));
     };
     let views: Vec<View> = (0..node.inputs.len()).map(|index| cx.input(id, index)).collect();
+    // Channels-last images stay channels-last.
+    let order = memory_order(&views[0].layout).unwrap_or_else(|| (0..dims.len()).collect());
+    let target = cx.allocate_in(dtype, &dims, &order);
     let (isa, sources, to) = (cx.isa, views.clone(), target.clone());
     let reads: Vec<&View> = views.iter().collect();
     cx.push(&reads, &[&target], None, move |spans| {
