@@ -4,7 +4,7 @@
 #![allow(missing_docs, reason = "a bench target has no public items")]
 
 use fusebox_benches::throughput::{Row, Spans, noise, run};
-use fusebox_kernels::conv::{ConvSpec, Geometry, ImageLayout, PackedConv};
+use fusebox_kernels::conv::{ConvSpec, DepthOrder, Geometry, PackedConv};
 use fusebox_kernels::gemm::{Precision, Source};
 use fusebox_kernels::math::Activation;
 use std::sync::Arc;
@@ -51,8 +51,10 @@ fn row(layer: &Layer, precision: Precision) -> Row {
     let [height, width] = layer.kernel;
     let taps = height * width;
     let shape = [outputs, inputs, height, width];
-    let weights = PackedConv::pack(precision, shape, 1, Source::F32(&noise(outputs * inputs * taps)))
-        .expect("the shape fits");
+    let order = if layer.nchw { DepthOrder::ChannelsFirst } else { DepthOrder::ChannelsLast };
+    let values = noise(outputs * inputs * taps);
+    let weights =
+        PackedConv::pack_in_order(precision, shape, 1, Source::F32(&values), order).expect("the shape fits");
     let weight_bytes = weights.bytes();
     let geometry = Geometry {
         input: layer.input,
@@ -67,9 +69,6 @@ fn row(layer: &Layer, precision: Precision) -> Row {
     let input = spans.next(layer.input.iter().product::<usize>() * inputs * 4);
     let output = spans.next(pixels * outputs * 4);
     let mut spec = ConvSpec::new(1, geometry, input, Arc::new(weights), output);
-    if layer.nchw {
-        spec.input_layout = ImageLayout::Nchw;
-    }
     spec.epilogue.bias = Some(noise(outputs).into());
     spec.epilogue.activation = Some(Activation::Relu);
     spec.scratch = Some(spans.next(spec.scratch_bytes()));

@@ -1,6 +1,7 @@
 //! The gather: rows of the implicit matrix A, one per output pixel, copied from the image with its padding as zeros.
 
-use super::{Geometry, ImageLayout};
+use super::{DepthOrder, Geometry, ImageLayout};
+use std::ops::Range;
 
 /// Reads one group's channels of a set of images.
 #[derive(Clone, Copy)]
@@ -9,6 +10,7 @@ pub(super) struct Gather {
     /// Height and width of the output.
     pub(super) output: [usize; 2],
     pub(super) layout: ImageLayout,
+    pub(super) order: DepthOrder,
     /// Channels of the image, of all groups.
     pub(super) image_channels: usize,
     /// Channels of the group.
@@ -26,7 +28,7 @@ impl Gather {
         height * width * pixel
     }
 
-    /// Copies elements `k` (a range of tap·channels + channel) of row `row` to `out`.
+    /// Copies elements `k`, counted in the order of the weights, of row `row` to `out`.
     ///
     /// # Safety
     /// `images` points at images of this geometry that hold the row's pixel, `out` has room for the range, and
@@ -36,14 +38,81 @@ impl Gather {
         images: *const f32,
         row: usize,
         first_channel: usize,
-        k: std::ops::Range<usize>,
+        k: Range<usize>,
         out: *mut f32,
     ) {
         let [out_height, out_width] = self.output;
         let (image, y, x) = (row / out_width / out_height, row / out_width % out_height, row % out_width);
+        // SAFETY: the caller vouches for the image, and passes on what it vouches for.
+        unsafe {
+            let image = images.add(image * self.image_elements());
+            match self.order {
+                DepthOrder::ChannelsLast => self.taps(image, (y, x), first_channel, k, out),
+                DepthOrder::ChannelsFirst => self.planes(image, (y, x), first_channel, k, out),
+            }
+        }
+    }
+
+    /// Runs of kernel columns, plane by plane: what is contiguous in NCHW.
+    ///
+    /// # Safety
+    /// As for `row`, the image being this row's and NCHW.
+    unsafe fn planes(
+        &self,
+        image: *const f32,
+        pixel: (usize, usize),
+        first_channel: usize,
+        k: Range<usize>,
+        out: *mut f32,
+    ) {
+        let ([height, width], [kernel_height, kernel_width]) = (self.geometry.input, self.geometry.kernel);
+        let dense = self.geometry.dilations[1] == 1;
+        let (mut at, mut out) = (k.start, out);
+        while at < k.end {
+            let (line, tap_x) = (at / kernel_width, at % kernel_width);
+            let count = (kernel_width - tap_x).min(k.end - at);
+            let (channel, tap_y) = (line / kernel_height, line % kernel_height);
+            let y = self.place(0, pixel.0, tap_y);
+            let first_x = self.place(1, pixel.1, tap_x).filter(|x| dense && x + count <= width);
+            // SAFETY: the plane and the line lie in the image; a run ends inside the line, single taps were placed.
+            unsafe {
+                let line =
+                    image.wrapping_add((first_channel + channel) * height * width + y.unwrap_or(0) * width);
+                match (y, first_x) {
+                    (None, _) => out.write_bytes(0, count),
+                    (Some(_), Some(x)) => {
+                        // Kernel lines are short: a call to copy them would take longer.
+                        for i in 0..count {
+                            *out.add(i) = *line.add(x + i);
+                        }
+                    }
+                    (Some(_), None) => {
+                        for i in 0..count {
+                            let x = self.place(1, pixel.1, tap_x + i);
+                            *out.add(i) = x.map_or(0.0, |x| *line.add(x));
+                        }
+                    }
+                }
+                out = out.add(count);
+            }
+            at += count;
+        }
+    }
+
+    /// Channels of one tap after the other, of several taps at once where they lie side by side.
+    ///
+    /// # Safety
+    /// As for `row`, the image being this row's.
+    unsafe fn taps(
+        &self,
+        image: *const f32,
+        pixel: (usize, usize),
+        first_channel: usize,
+        k: Range<usize>,
+        out: *mut f32,
+    ) {
+        let (y, x) = pixel;
         let kernel_width = self.geometry.kernel[1];
-        // SAFETY: the caller vouches for the image.
-        let image = unsafe { images.add(image * self.image_elements()) };
         let (mut at, mut out) = (k.start, out);
         while at < k.end {
             let (tap, channel) = (at / self.channels, at % self.channels);

@@ -11,7 +11,7 @@ mod tests;
 mod weights;
 
 pub use step::ConvStep;
-pub use weights::PackedConv;
+pub use weights::{DepthOrder, PackedConv};
 
 use crate::arena::Span;
 use crate::gemm::{Epilogue, GemmError};
@@ -26,7 +26,8 @@ pub enum ImageLayout {
         /// Elements from one pixel to the next, at least the number of channels.
         pixel_stride: usize,
     },
-    /// Planes per channel. For inputs that arrive so, such as the first layer's.
+    /// Planes per channel. For inputs that arrive so, such as the first layer's; weights packed
+    /// [`DepthOrder::ChannelsFirst`] gather it faster.
     Nchw,
 }
 
@@ -87,7 +88,7 @@ pub struct ConvSpec {
 }
 
 impl ConvSpec {
-    /// A convolution of contiguous NHWC images without an epilogue.
+    /// A convolution of contiguous images, NCHW when the weights are packed channels first, without an epilogue.
     pub fn new(
         batch: usize,
         geometry: Geometry,
@@ -99,7 +100,10 @@ impl ConvSpec {
             batch,
             geometry,
             input,
-            input_layout: ImageLayout::Nhwc { pixel_stride: weights.input_channels() },
+            input_layout: match weights.order() {
+                DepthOrder::ChannelsLast => ImageLayout::Nhwc { pixel_stride: weights.input_channels() },
+                DepthOrder::ChannelsFirst => ImageLayout::Nchw,
+            },
             output,
             output_stride: weights.output_channels(),
             weights,

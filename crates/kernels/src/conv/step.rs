@@ -4,7 +4,7 @@
 //! block of K into the worker's own memory; precisions that convert activations gather and convert whole rows first.
 
 use super::gather::Gather;
-use super::{ConvSpec, ImageLayout};
+use super::{ConvSpec, DepthOrder, ImageLayout};
 use crate::arena::{Memory, Span};
 use crate::gemm::driver::{Driver, Part};
 use crate::gemm::{
@@ -402,6 +402,9 @@ fn check(spec: &ConvSpec) -> Result<(usize, Gather), GemmError> {
         ImageLayout::Nhwc { pixel_stride } => pixel_stride,
         ImageLayout::Nchw => channels,
     };
+    if weights.order() == DepthOrder::ChannelsFirst && spec.input_layout != ImageLayout::Nchw {
+        return Err(unsupported("weights packed channels first need NCHW images"));
+    }
     let inputs = spec.batch.checked_mul(image).ok_or(too_large)?;
     extent("the input", spec.input, &[(inputs, pixel_stride), (channels, 1)])?;
     let places = [(pixels, spec.output_stride), (outputs, 1)];
@@ -419,6 +422,7 @@ fn check(spec: &ConvSpec) -> Result<(usize, Gather), GemmError> {
         geometry: spec.geometry,
         output,
         layout: spec.input_layout,
+        order: weights.order(),
         image_channels: channels,
         channels: weights.group_channels(),
     };

@@ -17,6 +17,8 @@ struct Case {
     /// Input and output channels of a group.
     channels: [usize; 2],
     nchw: bool,
+    /// Weights packed channels first (only with NCHW).
+    first: bool,
     /// Elements between the pixels of input (NHWC), output and residual.
     gap: usize,
     precision: Precision,
@@ -145,7 +147,9 @@ fn run(case: &Case, data: &Data, isa: Isa, threads: usize) -> Vec<f32> {
     let output = span(data.residual.len());
     let [kernel_height, kernel_width] = case.geometry.kernel;
     let shape = [case.groups * case.channels[1], case.channels[0], kernel_height, kernel_width];
-    let weights = PackedConv::pack(case.precision, shape, case.groups, Source::F32(&data.weights)).unwrap();
+    let order = if case.first { DepthOrder::ChannelsFirst } else { DepthOrder::ChannelsLast };
+    let source = Source::F32(&data.weights);
+    let weights = PackedConv::pack_in_order(case.precision, shape, case.groups, source, order).unwrap();
     let mut spec = ConvSpec::new(case.batch, case.geometry, input, Arc::new(weights), output);
     spec.input_layout = match case.nchw {
         true => ImageLayout::Nchw,
@@ -210,6 +214,7 @@ fn plain(geometry: Geometry, channels: [usize; 2]) -> Case {
         groups: 1,
         channels,
         nchw: false,
+        first: false,
         gap: 0,
         precision: Precision::F32,
         bias: true,
@@ -222,8 +227,9 @@ fn plain(geometry: Geometry, channels: [usize; 2]) -> Case {
 fn shapes_of_real_models_in_every_precision() {
     for precision in Precision::ALL {
         let cases = [
-            Case { nchw: true, ..plain(square(20, 7, 2, 3), [3, 20]) },
-            Case { nchw: true, ..plain(square(32, 16, 16, 0), [3, 48]) },
+            Case { nchw: true, first: true, ..plain(square(20, 7, 2, 3), [3, 20]) },
+            Case { nchw: true, first: true, ..plain(square(32, 16, 16, 0), [3, 48]) },
+            Case { nchw: true, ..plain(square(20, 3, 1, 1), [3, 20]) },
             Case { residual: Some(ResidualOrder::BeforeActivation), ..plain(square(9, 3, 1, 1), [96, 40]) },
             Case { batch: 2, ..plain(square(10, 1, 2, 0), [24, 33]) },
             Case { batch: 3, gap: 2, ..plain(square(7, 1, 1, 0), [17, 65]) },
@@ -264,14 +270,15 @@ fn cases() -> impl Strategy<Value = Case> {
         Just(Some(ResidualOrder::AfterActivation))
     ];
     let geometry = geometries().prop_filter("the kernel fits", |geometry| geometry.output().is_some());
-    let shape = (1usize..3, 1usize..4, [1usize..20, 1usize..40], any::<bool>(), 0usize..3);
+    let shape = (1usize..3, 1usize..4, [1usize..20, 1usize..40], 0usize..3, 0usize..3);
     let tail = (0usize..5, any::<bool>(), residual, 0usize..3);
     (geometry, shape, tail).prop_map(|(geometry, (batch, groups, channels, nchw, gap), tail)| Case {
         batch,
         geometry,
         groups,
         channels,
-        nchw,
+        nchw: nchw > 0,
+        first: nchw > 1,
         gap,
         precision: Precision::ALL[tail.0],
         bias: tail.1,
@@ -305,6 +312,19 @@ fn bad_geometry_is_refused_with_the_reason() {
     assert_eq!(small, message("the kernel of a convolution does not fit its padded input"));
     let other = build(square(4, 2, 1, 0), 192, 32);
     assert_eq!(other, message("the packed weights have another kernel size than the geometry"));
+    let first = PackedConv::pack_in_order(
+        Precision::F32,
+        [2, 3, 3, 3],
+        1,
+        Source::F32(&[0.0; 54]),
+        DepthOrder::ChannelsFirst,
+    );
+    let span = |offset, len| Span { offset, len };
+    let mut mixed =
+        ConvSpec::new(1, square(4, 3, 1, 0), span(0, 192), Arc::new(first.unwrap()), span(4096, 32));
+    mixed.input_layout = ImageLayout::Nhwc { pixel_stride: 3 };
+    let mixed = mixed.build().err().map(|error| error.to_string());
+    assert_eq!(mixed, message("weights packed channels first need NCHW images"));
     let still = build(square(4, 3, 0, 0), 192, 32);
     assert_eq!(still, message("strides and dilations of a convolution must be at least 1"));
     let odd = PackedConv::pack(Precision::F32, [3, 1, 1, 1], 2, Source::F32(&[0.0; 3])).err();

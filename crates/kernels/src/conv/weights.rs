@@ -1,12 +1,22 @@
-//! Convolution weights, packed once: OIHW becomes one K×N matrix per group, K in the order of the gather.
+//! Convolution weights, packed once: OIHW becomes one K×N matrix per group, K in the order that gathers best.
 
 use crate::gemm::{GemmError, PackedB, Precision, Source};
 use half::{bf16, f16};
 use std::sync::Arc;
 
-/// Weights of a convolution in panels, one matrix per group with K = (kernel row, kernel column, channel).
+/// Which index of K runs fastest. It should be the one that is contiguous in the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DepthOrder {
+    /// (kernel row, kernel column, channel), for NHWC images.
+    ChannelsLast,
+    /// (channel, kernel row, kernel column), for NCHW images.
+    ChannelsFirst,
+}
+
+/// Weights of a convolution in panels, one matrix per group.
 #[derive(Debug)]
 pub struct PackedConv {
+    order: DepthOrder,
     groups: Vec<Arc<PackedB>>,
     output_channels: usize,
     group_channels: usize,
@@ -14,17 +24,31 @@ pub struct PackedConv {
 }
 
 impl PackedConv {
+    /// Packs weights given as OIHW for NHWC images. See [`PackedConv::pack_in_order`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn pack(
+        precision: Precision,
+        shape: [usize; 4],
+        groups: usize,
+        source: Source<'_>,
+    ) -> Result<Self, GemmError> {
+        Self::pack_in_order(precision, shape, groups, source, DepthOrder::ChannelsLast)
+    }
+
     /// Packs weights given as OIHW, `shape` = [output channels, channels per group, kernel height, kernel width].
     /// Scales of quantized sources are per output channel.
     ///
     /// # Errors
     /// A source of the wrong length, output channels that do not divide into the groups, or what
     /// [`PackedB::pack`] refuses.
-    pub fn pack(
+    pub fn pack_in_order(
         precision: Precision,
         shape: [usize; 4],
         groups: usize,
         source: Source<'_>,
+        order: DepthOrder,
     ) -> Result<Self, GemmError> {
         let [output_channels, group_channels, height, width] = shape;
         if groups == 0 || output_channels % groups != 0 {
@@ -37,14 +61,23 @@ impl PackedConv {
         if source.len() != expected {
             return Err(GemmError::SourceLength { expected, given: source.len() });
         }
-        let ordered = Ordered::of(source, taps, group_channels);
+        // OIHW is channels first as it stands: one tap of taps·channels channels.
+        let ordered = match order {
+            DepthOrder::ChannelsLast => Ordered::of(source, taps, group_channels),
+            DepthOrder::ChannelsFirst => Ordered::of(source, 1, depth),
+        };
         let per_group = output_channels / groups;
         let pack = |group: usize| {
             let part = ordered.part(group * per_group..(group + 1) * per_group, depth);
             PackedB::pack(precision, depth, per_group, part, true).map(Arc::new)
         };
         let groups = (0..groups).map(pack).collect::<Result<_, _>>()?;
-        Ok(Self { groups, output_channels, group_channels, kernel: [height, width] })
+        Ok(Self { order, groups, output_channels, group_channels, kernel: [height, width] })
+    }
+
+    /// Order of K.
+    pub fn order(&self) -> DepthOrder {
+        self.order
     }
 
     /// Number of groups.

@@ -316,9 +316,15 @@ impl PackedB {
 /// max|w| / 127 per output channel; 1 for a channel of zeros.
 fn channel_scales(source: Source<'_>, layout: Layout) -> Vec<f32> {
     let mut peaks = vec![0.0f32; layout.n];
-    for k in 0..layout.k {
+    if layout.transposed {
         for (n, peak) in peaks.iter_mut().enumerate() {
-            *peak = peak.max(source.at(layout.at(k, n)).abs());
+            *peak = (0..layout.k).map(|k| source.at(layout.at(k, n)).abs()).fold(0.0, f32::max);
+        }
+    } else {
+        for k in 0..layout.k {
+            for (n, peak) in peaks.iter_mut().enumerate() {
+                *peak = peak.max(source.at(layout.at(k, n)).abs());
+            }
         }
     }
     peaks.iter().map(|&peak| if peak > 0.0 && peak.is_finite() { peak / 127.0 } else { 1.0 }).collect()
