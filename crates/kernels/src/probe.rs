@@ -14,7 +14,7 @@ const CHAINS: usize = 12;
 const REPEATS: usize = 8;
 
 /// Arithmetic peak in units of 10⁹ operations per second (a multiply-add counts two) of `threads` cores together, for
-/// the instructions that the best kernels of the precision use.
+/// the instructions that the kernels of the precision use here (`FUSEBOX_KERNEL` respected).
 pub fn measure_peak(precision: Precision, threads: usize) -> f64 {
     let (body, operations) = arithmetic(precision);
     // One calibration run, then rounds of some 5 ms.
@@ -91,12 +91,11 @@ fn arithmetic(precision: Precision) -> (fn(usize), usize) {
         Precision::Bf16Dot => 2,
         Precision::F32 | Precision::F16 | Precision::Bf16 => 1,
     };
-    let has = |isa| {
-        crate::gemm::micro::kernels(precision).iter().any(|row| row.isa == isa && (row.get)().is_some())
-    };
+    // The instruction set that a step would get, FUSEBOX_KERNEL respected.
+    let isa = crate::gemm::micro::micros(precision, None).map_or(Isa::Portable, |(isa, _)| isa);
     #[cfg(target_arch = "x86_64")]
     {
-        if has(Isa::Avx512) {
+        if isa == Isa::Avx512 {
             let body = match precision {
                 Precision::Int8 => x86::vnni,
                 Precision::Bf16Dot => x86::bf16_dot,
@@ -104,12 +103,12 @@ fn arithmetic(precision: Precision) -> (fn(usize), usize) {
             };
             return (body, CHAINS * 16 * lanes * 2);
         }
-        if has(Isa::Avx2) {
+        if isa == Isa::Avx2 {
             let body = if precision == Precision::Int8 { x86::madd } else { x86::fma256 };
             return (body, CHAINS * if precision == Precision::Int8 { 16 } else { 8 } * 2);
         }
     }
-    let _ = (has, lanes);
+    let _ = (isa, lanes);
     (plain, CHAINS * 16 * 2)
 }
 

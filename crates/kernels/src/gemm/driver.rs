@@ -9,8 +9,8 @@ use crate::isa::{Isa, IsaError};
 
 /// Block of B that stays in the second-level cache while rows of A pass over it.
 const B_BLOCK_BYTES: usize = 512 * 1024;
-/// Depth of a block: rows of one strip of A stay in the first-level cache.
-const K_BLOCK_BYTES: usize = 3072;
+/// A strip of A, as deep as one block of K, stays in the first-level cache.
+const A_STRIP_BYTES: usize = 18 * 1024;
 /// Largest NV and MR of any micro-kernel.
 const MAX_NV: usize = 4;
 const MAX_MR: usize = 12;
@@ -65,9 +65,9 @@ impl Driver {
         let (isa, micros) = micros(precision, force)?;
         let groups = k.div_ceil(precision.k_group());
         let depth_bytes = groups * precision.k_group() * precision.activation_bytes();
-        let blocks = depth_bytes.div_ceil(K_BLOCK_BYTES).max(1);
-        let k_block = groups.div_ceil(blocks).max(1);
         let (nv, mr) = best_shape(micros.shapes, m, n);
+        let blocks = (depth_bytes * mr.min(m)).div_ceil(A_STRIP_BYTES).max(1);
+        let k_block = groups.div_ceil(blocks).max(1);
         Ok(Self { precision, isa, micros, nv, mr, k_block, groups })
     }
 

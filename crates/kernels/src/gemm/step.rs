@@ -18,8 +18,8 @@ const PREPARE_ELEMENTS: usize = 16 * 1024;
 const TILES: usize = 32;
 /// Multiply-adds below which a tile is not split further.
 const TILE_WORK: usize = 256 * 1024;
-/// Rows of a block: beyond this, more rows save nothing.
-const BLOCK_ROWS: usize = 192;
+/// Rows of a block. Workers that take neighbouring tiles keep the same block of B, so more rows would save nothing.
+const BLOCK_ROWS: usize = 96;
 
 /// A GEMM bound to its operands.
 pub struct GemmStep {
@@ -334,13 +334,15 @@ fn block(spec: &GemmSpec, driver: &Driver, batch: usize) -> (usize, usize) {
     let mut columns = driver.cached_columns().min(spec.n.max(1).next_multiple_of(tile_columns));
     let mut rows = spec.m.div_ceil(spec.m.div_ceil(BLOCK_ROWS).max(1)).max(1).next_multiple_of(mr);
     let tiles = |rows: usize, columns: usize| batch * spec.m.div_ceil(rows) * spec.n.div_ceil(columns);
-    // Halve the longer side until there is enough to share out, but keep tiles worth their hand-out.
-    while tiles(rows, columns) < TILES && rows * columns * spec.k / 2 >= TILE_WORK {
-        let (half_rows, half_columns) =
-            ((rows / 2).max(1).next_multiple_of(mr), (columns / 2).max(1).next_multiple_of(tile_columns));
-        if half_columns < columns && (columns >= rows || half_rows >= rows) {
+    // Split until there is enough to share out, but keep tiles worth their hand-out. Columns first while one block
+    // holds all rows, so that B is read once; rows first otherwise.
+    while tiles(rows, columns) < TILES && rows.min(spec.m) * columns * spec.k / 2 >= TILE_WORK {
+        let half_rows = (rows / 2).max(1).next_multiple_of(mr);
+        let half_columns = (columns / 2).max(1).next_multiple_of(tile_columns);
+        let (can_rows, can_columns) = (half_rows < rows, half_columns < columns);
+        if can_columns && (rows >= spec.m || !can_rows) {
             columns = half_columns;
-        } else if half_rows < rows {
+        } else if can_rows {
             rows = half_rows;
         } else {
             break;
