@@ -15,6 +15,7 @@ pub mod arena;
 pub mod attention;
 pub mod conv;
 pub mod copy;
+pub mod depthwise;
 pub mod element;
 pub mod elementwise;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod fixture;
 pub mod gather;
 pub mod gemm;
 pub mod isa;
+mod lanes;
 pub mod layout;
 pub mod mapped;
 pub mod math;

@@ -3,6 +3,7 @@
 //! Keeps, per row, the largest score seen, the sum of exponentials relative to it, and whether the row is beyond repair
 //! (NaN or +∞ among its scores). Turns scores into weights in place and rescales what was accumulated before.
 
+use crate::lanes::map_lanes;
 use crate::math::{exp_of_negative, tanh};
 use pulp::Simd;
 
@@ -42,9 +43,7 @@ impl pulp::WithSimd for Cap<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (cap, inverse) = (simd.splat_f32s(self.softcap), simd.splat_f32s(1.0 / self.softcap));
-        crate::math::map_in_place(simd, self.scores, |s| {
-            simd.mul_f32s(cap, tanh(simd, simd.mul_f32s(s, inverse)))
-        });
+        map_lanes!(S, simd, self.scores, s => simd.mul_f32s(cap, tanh(simd, simd.mul_f32s(s, inverse))));
     }
 }
 
@@ -71,7 +70,7 @@ impl pulp::WithSimd for Block<'_> {
             if let Some(output) = output.as_deref_mut().filter(|_| factor != 1.0) {
                 let factor = simd.splat_f32s(factor);
                 let line = &mut output[row * output_row..][..output_row];
-                crate::math::map_in_place(simd, line, |v| simd.mul_f32s(v, factor));
+                map_lanes!(S, simd, line, v => simd.mul_f32s(v, factor));
             }
         }
     }

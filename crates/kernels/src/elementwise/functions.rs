@@ -146,20 +146,6 @@ pub(super) fn elu<S: Simd>(simd: S, x: S::f32s, alpha: f32) -> S::f32s {
     simd.select_f32s(simd.less_than_f32s(x, zero), below, x)
 }
 
-/// The larger, NaN if either is.
-#[inline(always)]
-pub(super) fn max<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
-    let larger = simd.select_f32s(simd.greater_than_f32s(a, b), a, b);
-    simd.select_f32s(simd.equal_f32s(a, a), larger, a)
-}
-
-/// The smaller, NaN if either is.
-#[inline(always)]
-pub(super) fn min<S: Simd>(simd: S, a: S::f32s, b: S::f32s) -> S::f32s {
-    let smaller = simd.select_f32s(simd.less_than_f32s(a, b), a, b);
-    simd.select_f32s(simd.equal_f32s(a, a), smaller, a)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,12 +7,30 @@ use super::chain::{Binary, Compare, Kind, Logic, Op, Unary};
 use super::functions;
 use super::schedule::Instruction;
 use crate::element::convert;
+use crate::lanes::{larger, smaller};
 use crate::math::{Lane, LaneVisitor};
 use crate::scratch::Slot;
 use pulp::Simd;
 
 /// Elements of a block: four slots of them fit half of a 32 KiB cache.
 pub(super) const BLOCK: usize = 1024;
+
+/// One pass over slots. A macro: a closure might not be inlined, and would then run without the target features.
+macro_rules! map {
+    ($out:expr, $a:expr, $x:ident => $body:expr) => {
+        for (out, a) in S::as_mut_simd_f32s($out).0.iter_mut().zip(S::as_simd_f32s($a).0) {
+            let $x = *a;
+            *out = $body;
+        }
+    };
+    ($out:expr, $a:expr, $b:expr, $x:ident, $y:ident => $body:expr) => {{
+        let (a, b) = (S::as_simd_f32s($a).0, S::as_simd_f32s($b).0);
+        for ((out, a), b) in S::as_mut_simd_f32s($out).0.iter_mut().zip(a).zip(b) {
+            let ($x, $y) = (*a, *b);
+            *out = $body;
+        }
+    }};
+}
 
 /// Evaluates instructions over the first `lanes` lanes of the slots.
 pub(super) struct Evaluate<'a> {
@@ -71,24 +89,12 @@ fn step<S: Simd>(simd: S, op: Op, kind: Kind, out: &mut Slot, a: &Slot, b: &Slot
         }
         (Op::Not(_), _) => {
             let one = simd.splat_f32s(1.0);
-            map1::<S>(&mut out.floats_mut()[..lanes], &a.floats()[..lanes], |x| simd.sub_f32s(one, x));
+            map!(&mut out.floats_mut()[..lanes], &a.floats()[..lanes], x => simd.sub_f32s(one, x));
         }
         (Op::Where(..), Kind::Int) => choose_ints(out, a, b, c, lanes),
         (Op::Where(..), _) => choose(simd, out, a, b, c, lanes),
         (Op::Convert(to, _), from) => converted(from, to, out, a, lanes),
     }
-}
-
-#[inline(always)]
-fn map1<S: Simd>(out: &mut [f32], a: &[f32], f: impl Fn(S::f32s) -> S::f32s) {
-    let (out, a) = (S::as_mut_simd_f32s(out).0, S::as_simd_f32s(a).0);
-    out.iter_mut().zip(a).for_each(|(out, a)| *out = f(*a));
-}
-
-#[inline(always)]
-fn map2<S: Simd>(out: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(S::f32s, S::f32s) -> S::f32s) {
-    let (out, a, b) = (S::as_mut_simd_f32s(out).0, S::as_simd_f32s(a).0, S::as_simd_f32s(b).0);
-    out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = f(*a, *b));
 }
 
 struct Lanes<'a>(&'a mut [f32], &'a [f32]);
@@ -97,7 +103,7 @@ impl<S: Simd> LaneVisitor<S> for Lanes<'_> {
     type Output = ();
     #[inline(always)]
     fn visit(self, f: impl Lane<S>) {
-        map1::<S>(self.0, self.1, |x| f.apply(x));
+        map!(self.0, self.1, x => f.apply(x));
     }
 }
 
@@ -105,22 +111,22 @@ impl<S: Simd> LaneVisitor<S> for Lanes<'_> {
 fn unary<S: Simd>(simd: S, function: Unary, out: &mut [f32], a: &[f32]) {
     let one = simd.splat_f32s(1.0);
     match function {
-        Unary::Neg => map1::<S>(out, a, |x| simd.neg_f32s(x)),
-        Unary::Abs => map1::<S>(out, a, |x| simd.abs_f32s(x)),
-        Unary::Sign => map1::<S>(out, a, |x| functions::sign(simd, x)),
-        Unary::Sqrt => map1::<S>(out, a, |x| simd.sqrt_f32s(x)),
-        Unary::Rsqrt => map1::<S>(out, a, |x| simd.div_f32s(one, simd.sqrt_f32s(x))),
-        Unary::Reciprocal => map1::<S>(out, a, |x| simd.div_f32s(one, x)),
-        Unary::Exp => map1::<S>(out, a, |x| crate::math::exp(simd, x)),
-        Unary::Log => map1::<S>(out, a, |x| functions::log(simd, x)),
-        Unary::Floor => map1::<S>(out, a, |x| functions::floor(simd, x)),
-        Unary::Ceil => map1::<S>(out, a, |x| functions::ceil(simd, x)),
-        Unary::Round => map1::<S>(out, a, |x| functions::round(simd, x)),
+        Unary::Neg => map!(out, a, x => simd.neg_f32s(x)),
+        Unary::Abs => map!(out, a, x => simd.abs_f32s(x)),
+        Unary::Sign => map!(out, a, x => functions::sign(simd, x)),
+        Unary::Sqrt => map!(out, a, x => simd.sqrt_f32s(x)),
+        Unary::Rsqrt => map!(out, a, x => simd.div_f32s(one, simd.sqrt_f32s(x))),
+        Unary::Reciprocal => map!(out, a, x => simd.div_f32s(one, x)),
+        Unary::Exp => map!(out, a, x => crate::math::exp(simd, x)),
+        Unary::Log => map!(out, a, x => functions::log(simd, x)),
+        Unary::Floor => map!(out, a, x => functions::floor(simd, x)),
+        Unary::Ceil => map!(out, a, x => functions::ceil(simd, x)),
+        Unary::Round => map!(out, a, x => functions::round(simd, x)),
         Unary::Sin => sine::<S>(simd, out, a, 0, f64::sin),
         Unary::Cos => sine::<S>(simd, out, a, 1, f64::cos),
-        Unary::Softplus => map1::<S>(out, a, |x| functions::softplus(simd, x)),
-        Unary::Mish => map1::<S>(out, a, |x| functions::mish(simd, x)),
-        Unary::Elu { alpha } => map1::<S>(out, a, |x| functions::elu(simd, x, alpha)),
+        Unary::Softplus => map!(out, a, x => functions::softplus(simd, x)),
+        Unary::Mish => map!(out, a, x => functions::mish(simd, x)),
+        Unary::Elu { alpha } => map!(out, a, x => functions::elu(simd, x, alpha)),
         Unary::Activation(activation) => activation.visit(simd, Lanes(out, a)),
     }
 }
@@ -128,7 +134,7 @@ fn unary<S: Simd>(simd: S, function: Unary, out: &mut [f32], a: &[f32]) {
 #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is the result's precision")]
 #[inline(always)]
 fn sine<S: Simd>(simd: S, out: &mut [f32], a: &[f32], quadrants: u32, exact: fn(f64) -> f64) {
-    map1::<S>(out, a, |x| functions::sine(simd, x, quadrants));
+    map!(out, a, x => functions::sine(simd, x, quadrants));
     for (out, x) in out.iter_mut().zip(a) {
         if x.is_nan() || x.abs() > functions::TRIGONOMETRIC_LIMIT {
             *out = exact(f64::from(*x)) as f32;
@@ -139,12 +145,12 @@ fn sine<S: Simd>(simd: S, out: &mut [f32], a: &[f32], quadrants: u32, exact: fn(
 #[inline(always)]
 fn binary<S: Simd>(simd: S, function: Binary, out: &mut [f32], a: &[f32], b: &[f32]) {
     match function {
-        Binary::Add => map2::<S>(out, a, b, |a, b| simd.add_f32s(a, b)),
-        Binary::Sub => map2::<S>(out, a, b, |a, b| simd.sub_f32s(a, b)),
-        Binary::Mul => map2::<S>(out, a, b, |a, b| simd.mul_f32s(a, b)),
-        Binary::Div => map2::<S>(out, a, b, |a, b| simd.div_f32s(a, b)),
-        Binary::Min => map2::<S>(out, a, b, |a, b| functions::min(simd, a, b)),
-        Binary::Max => map2::<S>(out, a, b, |a, b| functions::max(simd, a, b)),
+        Binary::Add => map!(out, a, b, a, b => simd.add_f32s(a, b)),
+        Binary::Sub => map!(out, a, b, a, b => simd.sub_f32s(a, b)),
+        Binary::Mul => map!(out, a, b, a, b => simd.mul_f32s(a, b)),
+        Binary::Div => map!(out, a, b, a, b => simd.div_f32s(a, b)),
+        Binary::Min => map!(out, a, b, a, b => smaller(simd, a, b)),
+        Binary::Max => map!(out, a, b, a, b => larger(simd, a, b)),
         Binary::Pow => power(simd, out, a, b),
     }
 }
@@ -156,9 +162,9 @@ fn power<S: Simd>(simd: S, out: &mut [f32], a: &[f32], b: &[f32]) {
     let exponent = b[0];
     let constant = b.iter().all(|e| e.to_bits() == exponent.to_bits());
     match exponent {
-        2.0 if constant => map1::<S>(out, a, |x| simd.mul_f32s(x, x)),
-        3.0 if constant => map1::<S>(out, a, |x| simd.mul_f32s(x, simd.mul_f32s(x, x))),
-        -1.0 if constant => map1::<S>(out, a, |x| simd.div_f32s(one, x)),
+        2.0 if constant => map!(out, a, x => simd.mul_f32s(x, x)),
+        3.0 if constant => map!(out, a, x => simd.mul_f32s(x, simd.mul_f32s(x, x))),
+        -1.0 if constant => map!(out, a, x => simd.div_f32s(one, x)),
         _ => out.iter_mut().zip(a).zip(b).for_each(|((out, a), b)| *out = a.powf(*b)),
     }
 }
@@ -166,14 +172,19 @@ fn power<S: Simd>(simd: S, out: &mut [f32], a: &[f32], b: &[f32]) {
 #[inline(always)]
 fn compare<S: Simd>(simd: S, function: Compare, out: &mut [f32], a: &[f32], b: &[f32]) {
     let (one, zero) = (simd.splat_f32s(1.0), simd.splat_f32s(0.0));
-    let truth = |mask| simd.select_f32s(mask, one, zero);
     match function {
-        Compare::Equal => map2::<S>(out, a, b, |a, b| truth(simd.equal_f32s(a, b))),
-        Compare::NotEqual => map2::<S>(out, a, b, |a, b| simd.select_f32s(simd.equal_f32s(a, b), zero, one)),
-        Compare::Less => map2::<S>(out, a, b, |a, b| truth(simd.less_than_f32s(a, b))),
-        Compare::LessOrEqual => map2::<S>(out, a, b, |a, b| truth(simd.less_than_or_equal_f32s(a, b))),
-        Compare::Greater => map2::<S>(out, a, b, |a, b| truth(simd.greater_than_f32s(a, b))),
-        Compare::GreaterOrEqual => map2::<S>(out, a, b, |a, b| truth(simd.greater_than_or_equal_f32s(a, b))),
+        Compare::Equal => map!(out, a, b, a, b => simd.select_f32s(simd.equal_f32s(a, b), one, zero)),
+        Compare::NotEqual => map!(out, a, b, a, b => simd.select_f32s(simd.equal_f32s(a, b), zero, one)),
+        Compare::Less => map!(out, a, b, a, b => simd.select_f32s(simd.less_than_f32s(a, b), one, zero)),
+        Compare::LessOrEqual => {
+            map!(out, a, b, a, b => simd.select_f32s(simd.less_than_or_equal_f32s(a, b), one, zero));
+        }
+        Compare::Greater => {
+            map!(out, a, b, a, b => simd.select_f32s(simd.greater_than_f32s(a, b), one, zero));
+        }
+        Compare::GreaterOrEqual => {
+            map!(out, a, b, a, b => simd.select_f32s(simd.greater_than_or_equal_f32s(a, b), one, zero));
+        }
     }
 }
 
@@ -181,9 +192,9 @@ fn compare<S: Simd>(simd: S, function: Compare, out: &mut [f32], a: &[f32], b: &
 #[inline(always)]
 fn logic<S: Simd>(simd: S, function: Logic, out: &mut [f32], a: &[f32], b: &[f32]) {
     match function {
-        Logic::And => map2::<S>(out, a, b, |a, b| simd.mul_f32s(a, b)),
-        Logic::Or => map2::<S>(out, a, b, |a, b| simd.max_f32s(a, b)),
-        Logic::Xor => map2::<S>(out, a, b, |a, b| simd.abs_f32s(simd.sub_f32s(a, b))),
+        Logic::And => map!(out, a, b, a, b => simd.mul_f32s(a, b)),
+        Logic::Or => map!(out, a, b, a, b => simd.max_f32s(a, b)),
+        Logic::Xor => map!(out, a, b, a, b => simd.abs_f32s(simd.sub_f32s(a, b))),
     }
 }
 

@@ -147,7 +147,7 @@ unsafe impl Step for ReduceStep {
             Operands::F32(source, target) => {
                 let (input, output) = operands!(source, target);
                 let fold =
-                    portable::Fold { plan: &self.plan, reduction: self.reduction, input, range, output };
+                    portable::FoldTile { plan: &self.plan, reduction: self.reduction, input, range, output };
                 match self.method {
                     Method::Vector(level) => level.dispatch(fold),
                     Method::Scalar => reference::floats(fold),

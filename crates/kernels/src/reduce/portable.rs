@@ -4,6 +4,7 @@
 
 use super::Reduction;
 use super::plan::{Plan, STRIP};
+use crate::lanes::{Fold, Largest, Product, Smallest, Sum, SumOfMagnitudes, SumOfSquares};
 use pulp::Simd;
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ const PIECE: usize = 4096;
 const ROWS: usize = 128;
 
 /// One tile of a float reduction.
-pub(super) struct Fold<'a> {
+pub(super) struct FoldTile<'a> {
     pub(super) plan: &'a Plan,
     pub(super) reduction: Reduction,
     pub(super) input: &'a [f32],
@@ -52,35 +53,29 @@ impl Reduction {
     }
 }
 
-impl pulp::WithSimd for Fold<'_> {
+impl pulp::WithSimd for FoldTile<'_> {
     type Output = ();
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         match self.reduction {
-            Reduction::Sum | Reduction::Mean => self.each(simd, |acc, x| simd.add_f32s(acc, x)),
-            Reduction::L1 => self.each(simd, |acc, x| simd.add_f32s(acc, simd.abs_f32s(x))),
-            Reduction::L2 | Reduction::SumSquare => self.each(simd, |acc, x| simd.mul_add_e_f32s(x, x, acc)),
-            Reduction::Prod => self.each(simd, |acc, x| simd.mul_f32s(acc, x)),
-            Reduction::Max => self.each(simd, |acc, x| {
-                let larger = simd.select_f32s(simd.greater_than_f32s(acc, x), acc, x);
-                simd.select_f32s(simd.equal_f32s(acc, acc), larger, acc)
-            }),
-            Reduction::Min => self.each(simd, |acc, x| {
-                let smaller = simd.select_f32s(simd.less_than_f32s(acc, x), acc, x);
-                simd.select_f32s(simd.equal_f32s(acc, acc), smaller, acc)
-            }),
+            Reduction::Sum | Reduction::Mean => self.each(simd, Sum(simd)),
+            Reduction::L1 => self.each(simd, SumOfMagnitudes(simd)),
+            Reduction::L2 | Reduction::SumSquare => self.each(simd, SumOfSquares(simd)),
+            Reduction::Prod => self.each(simd, Product(simd)),
+            Reduction::Max => self.each(simd, Largest(simd)),
+            Reduction::Min => self.each(simd, Smallest(simd)),
         }
     }
 }
 
-impl Fold<'_> {
+impl FoldTile<'_> {
     #[inline(always)]
-    fn each<S: Simd>(self, simd: S, fold: impl Fn(S::f32s, S::f32s) -> S::f32s) {
+    fn each<S: Simd>(self, simd: S, fold: impl Fold<S>) {
         if self.plan.columns == 1 { self.runs(simd, fold) } else { self.columns(simd, fold) }
     }
 
     #[inline(always)]
-    fn runs<S: Simd>(self, simd: S, fold: impl Fn(S::f32s, S::f32s) -> S::f32s) {
+    fn runs<S: Simd>(self, simd: S, fold: impl Fold<S>) {
         let Self { plan, reduction, input, range, output } = self;
         let Join { start, join } = reduction.join();
         let identity = simd.splat_f32s(start);
@@ -94,16 +89,16 @@ impl Fold<'_> {
                     let (quads, rest) = vectors.as_chunks::<4>();
                     for quad in quads {
                         for (lane, v) in lanes.iter_mut().zip(quad) {
-                            *lane = fold(*lane, *v);
+                            *lane = fold.lanes(*lane, *v);
                         }
                     }
                     for (lane, v) in lanes.iter_mut().zip(rest) {
-                        *lane = fold(*lane, *v);
+                        *lane = fold.lanes(*lane, *v);
                     }
                     if !tail.is_empty() {
                         let mut padded = [identity];
                         bytemuck::cast_slice_mut(&mut padded)[..tail.len()].copy_from_slice(tail);
-                        lanes[0] = fold(lanes[0], padded[0]);
+                        lanes[0] = fold.lanes(lanes[0], padded[0]);
                     }
                     let folded = bytemuck::cast_slice::<S::f32s, f32>(&lanes);
                     total = folded.iter().fold(total, |total, &v| join(total, f64::from(v)));
@@ -114,7 +109,7 @@ impl Fold<'_> {
     }
 
     #[inline(always)]
-    fn columns<S: Simd>(self, simd: S, fold: impl Fn(S::f32s, S::f32s) -> S::f32s) {
+    fn columns<S: Simd>(self, simd: S, fold: impl Fold<S>) {
         let Self { plan, reduction, input, range, output } = self;
         let Join { start, join } = reduction.join();
         let width = range.len();
@@ -132,10 +127,10 @@ impl Fold<'_> {
                 let (vectors, tail) = S::as_simd_f32s(values);
                 let (accumulators, rest) = S::as_mut_simd_f32s(&mut partial[..width]);
                 for (acc, v) in accumulators.iter_mut().zip(vectors) {
-                    *acc = fold(*acc, *v);
+                    *acc = fold.lanes(*acc, *v);
                 }
                 if !tail.is_empty() {
-                    let folded = fold(simd.partial_load_f32s(rest), simd.partial_load_f32s(tail));
+                    let folded = fold.lanes(simd.partial_load_f32s(rest), simd.partial_load_f32s(tail));
                     simd.partial_store_f32s(rest, folded);
                 }
             }

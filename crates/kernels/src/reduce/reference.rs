@@ -2,7 +2,7 @@
 
 use super::Reduction;
 use super::plan::Plan;
-use super::portable::{Fold, Join};
+use super::portable::{FoldTile, Join};
 use crate::element::{Scalar, convert};
 
 /// Input offsets folded into output `index`.
@@ -12,8 +12,8 @@ fn folded(plan: &Plan, index: usize) -> impl Iterator<Item = usize> {
     outer.flat_map(move |offset| (0..plan.run).map(move |i| base + offset + i))
 }
 
-pub(super) fn floats(fold: Fold<'_>) {
-    let Fold { plan, reduction, input, range, output } = fold;
+pub(super) fn floats(fold: FoldTile<'_>) {
+    let FoldTile { plan, reduction, input, range, output } = fold;
     let Join { start, join } = reduction.join();
     for (index, out) in range.zip(output) {
         let values = folded(plan, index).map(|at| f64::from(input[at])).map(|x| match reduction {

@@ -3,28 +3,36 @@
 //! Sums run in four registers of lanes and are joined in f64.
 
 use super::norm::{NormKind, NormRow};
-use crate::math::{exp_of_negative, map_in_place};
+use crate::lanes::{Fold, Sum, SumOfSquares, map_lanes, zip_lanes};
+use crate::math::exp_of_negative;
 use crate::scratch::Slot;
 use pulp::Simd;
 
-/// Sum of `f` over a row.
+/// Sum of a fold of `x − center` over a row.
 #[inline(always)]
-fn sum<S: Simd>(simd: S, row: &[f32], f: impl Fn(S::f32s) -> S::f32s, scalar: impl Fn(f32) -> f32) -> f64 {
+fn sum<S: Simd>(simd: S, row: &[f32], center: f32, fold: impl Fold<S>) -> f64 {
     let (vectors, tail) = S::as_simd_f32s(row);
+    let shift = simd.splat_f32s(center);
     let mut lanes = [simd.splat_f32s(0.0); 4];
     let (quads, rest) = vectors.as_chunks::<4>();
     for quad in quads {
         for (lane, v) in lanes.iter_mut().zip(quad) {
-            *lane = simd.add_f32s(*lane, f(*v));
+            *lane = fold.lanes(*lane, simd.sub_f32s(*v, shift));
         }
     }
     for (lane, v) in lanes.iter_mut().zip(rest) {
-        *lane = simd.add_f32s(*lane, f(*v));
+        *lane = fold.lanes(*lane, simd.sub_f32s(*v, shift));
     }
     let [a, b, c, d] = lanes;
     let total = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
-    let joined: f64 = bytemuck::cast_slice::<S::f32s, f32>(&[total]).iter().map(|&v| f64::from(v)).sum();
-    joined + tail.iter().map(|&v| f64::from(scalar(v))).sum::<f64>()
+    let mut joined = 0.0;
+    for value in bytemuck::cast_slice::<S::f32s, f32>(&[total]) {
+        joined += f64::from(*value);
+    }
+    for value in tail {
+        joined += f64::from(fold.scalar(0.0, value - center));
+    }
+    joined
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "statistics are joined in f64 and applied in f32")]
@@ -43,15 +51,10 @@ impl pulp::WithSimd for NormRow<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let n = wide(self.row.len());
         let mean = match self.kind {
-            NormKind::Layer => narrow(sum(simd, self.row, |v| v, |v| v) / n),
+            NormKind::Layer => narrow(sum(simd, self.row, 0.0, Sum(simd)) / n),
             NormKind::Rms => 0.0,
         };
-        let center = simd.splat_f32s(mean);
-        let square = |v| {
-            let d = simd.sub_f32s(v, center);
-            simd.mul_f32s(d, d)
-        };
-        let variance = sum(simd, self.row, square, |v| (v - mean) * (v - mean)) / n;
+        let variance = sum(simd, self.row, mean, SumOfSquares(simd)) / n;
         let factor = narrow(1.0 / (variance + f64::from(self.epsilon)).sqrt());
         scale_row(simd, self, mean, factor);
     }
@@ -102,18 +105,15 @@ impl pulp::WithSimd for Softmax<'_> {
         if log {
             output.copy_from_slice(row);
         }
-        map_in_place(simd, row, |v| exp_of_negative(simd, simd.sub_f32s(v, center)));
-        let total = sum(simd, row, |v| v, |v| v);
+        map_lanes!(S, simd, row, v => exp_of_negative(simd, simd.sub_f32s(v, center)));
+        let total = sum(simd, row, 0.0, Sum(simd));
         if log {
             let shift = simd.splat_f32s(narrow(f64::from(largest) + total.ln()));
-            map_in_place(simd, output, |v| simd.sub_f32s(v, shift));
+            map_lanes!(S, simd, output, v => simd.sub_f32s(v, shift));
             return;
         }
-        let (factor, scale) = (narrow(1.0 / total), simd.splat_f32s(narrow(1.0 / total)));
-        let (vectors, tail) = S::as_simd_f32s(row);
-        let (out, out_tail) = S::as_mut_simd_f32s(output);
-        out.iter_mut().zip(vectors).for_each(|(out, v)| *out = simd.mul_f32s(*v, scale));
-        out_tail.iter_mut().zip(tail).for_each(|(out, v)| *out = v * factor);
+        let scale = simd.splat_f32s(narrow(1.0 / total));
+        zip_lanes!(S, simd, output, row, v => simd.mul_f32s(v, scale));
     }
 }
 
