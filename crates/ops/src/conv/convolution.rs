@@ -8,12 +8,13 @@ use super::geometry::{agree, groups, kernel_agrees, shapes};
 use crate::broadcast::check_elements;
 use crate::inference::{FLOATS, expect, expect_same, first_is};
 use crate::linear::product::MatrixElement;
+use crate::movement::cast;
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
-use crate::view::{from_f32, one, to_f32};
+use crate::view::one;
 use crate::window::{Axis, Window};
 use crate::{Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{Attrs, DType, Dim, Shape, Tensor, TensorType};
-use ndarray::{ArrayD, ArrayView2};
+use ndarray::ArrayView2;
 
 static SCHEMA: Schema = Schema::onnx("Conv", &[1, 11, 22], (2, 3), (1, 1));
 
@@ -93,6 +94,49 @@ fn convolve<T: MatrixElement>(
     result
 }
 
+/// Convolves tensors of one element type under the attributes of Conv.
+///
+/// # Errors
+/// When shapes or attributes contradict each other.
+pub(crate) fn convolution<T: MatrixElement>(
+    attrs: &Attrs,
+    data: &Tensor,
+    weights: &Tensor,
+    bias: Option<&Tensor>,
+) -> Result<Tensor, EvalError> {
+    let (types, bias_type) = ((data.ty(), weights.ty()), bias.map(Tensor::ty));
+    let Some((x, w)) = shapes(Some(&types.0), Some(&types.1))? else {
+        return Err(EvalError::value("the shapes of a convolution are not known"));
+    };
+    let dims = output_dims(attrs, x, w, bias_type.as_ref().and_then(|ty| ty.shape.as_deref()))?;
+    let shape: Vec<usize> = dims.iter().map(|d| d.value().unwrap_or(0) as usize).collect();
+    check_elements(&shape)?;
+    let axes = Window::read(attrs, &w[2..])?.axes(&data.shape()[2..])?;
+    let groups = groups(attrs)? as usize;
+    let (inputs, outputs) = (weights.shape()[1], weights.shape()[0] / groups);
+    let sizes = Sizes { batch: data.shape()[0], groups, inputs, outputs };
+    let (x, w) = (data.elements::<T>()?, weights.elements::<T>()?);
+    let b = bias.map(Tensor::elements::<T>).transpose()?;
+    Ok(Tensor::from_vec(shape, convolve(&x, &w, b.as_deref(), &sizes, &axes))?)
+}
+
+/// Type of a convolution's result of element type `dtype`, where the shapes of data and weights are known.
+///
+/// # Errors
+/// When shapes or attributes contradict each other.
+pub(crate) fn convolution_type(
+    attrs: &Attrs,
+    data: Option<&TensorType>,
+    weights: Option<&TensorType>,
+    bias: Option<&TensorType>,
+    dtype: DType,
+) -> Result<TensorType, InferError> {
+    let bias = bias.and_then(|ty| ty.shape.as_deref());
+    let shape =
+        shapes(data, weights)?.map(|(data, weights)| output_dims(attrs, data, weights, bias)).transpose()?;
+    Ok(TensorType { dtype, shape })
+}
+
 impl Op for Conv {
     fn schema(&self) -> &'static Schema {
         &SCHEMA
@@ -103,37 +147,19 @@ impl Op for Conv {
         expect_same(cx, 0, 1)?;
         expect_same(cx, 0, 2)?;
         let Some(dtype) = cx.dtype(0)?.or(cx.dtype(1)?) else { return Ok(first_is(cx, Inferred::default())) };
-        let bias = cx.tensor(2).and_then(|ty| ty.shape.as_deref());
-        let shape = shapes(cx.tensor(0), cx.tensor(1))?
-            .map(|(data, weights)| output_dims(cx.attrs, data, weights, bias))
-            .transpose()?;
-        Ok(first_is(cx, TensorType { dtype, shape }.into()))
+        let ty = convolution_type(cx.attrs, cx.tensor(0), cx.tensor(1), cx.tensor(2), dtype)?;
+        Ok(first_is(cx, ty.into()))
     }
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
         let (data, weights, bias) = (cx.tensor(0)?, cx.tensor(1)?, cx.optional(2)?);
-        let (types, bias_type) = ((data.ty(), weights.ty()), bias.map(Tensor::ty));
-        let Some((x, w)) = shapes(Some(&types.0), Some(&types.1))? else { return Ok(Vec::new()) };
-        let dims = output_dims(cx.attrs, x, w, bias_type.as_ref().and_then(|ty| ty.shape.as_deref()))?;
-        let shape: Vec<usize> = dims.iter().map(|d| d.value().unwrap_or(0) as usize).collect();
-        check_elements(&shape)?;
-        let axes = Window::read(cx.attrs, &w[2..])?.axes(&data.shape()[2..])?;
-        let groups = groups(cx.attrs)? as usize;
-        let (inputs, outputs) = (weights.shape()[1], weights.shape()[0] / groups);
-        let sizes = Sizes { batch: data.shape()[0], groups, inputs, outputs };
         if data.dtype() == DType::F64 {
-            let (x, w) = (data.elements::<f64>()?, weights.elements::<f64>()?);
-            let b = bias.map(Tensor::elements::<f64>).transpose()?;
-            return one(Tensor::from_vec(shape, convolve(&x, &w, b.as_deref(), &sizes, &axes))?);
+            return one(convolution::<f64>(cx.attrs, data, weights, bias)?);
         }
-        let (x, w) = (to_f32(data)?, to_f32(weights)?);
-        let b = bias.map(to_f32).transpose()?;
-        let flat = |array: &ArrayD<f32>| array.iter().copied().collect::<Vec<f32>>();
-        let result = match (x.as_slice(), w.as_slice()) {
-            (Some(x), Some(w)) => convolve(x, w, b.as_ref().map(flat).as_deref(), &sizes, &axes),
-            _ => convolve(&flat(&x), &flat(&w), b.as_ref().map(flat).as_deref(), &sizes, &axes),
-        };
-        one(from_f32(data.dtype(), shape, result)?)
+        let wide = |tensor: &Tensor| cast(tensor, DType::F32);
+        let bias = bias.map(wide).transpose()?;
+        let result = convolution::<f32>(cx.attrs, &wide(data)?, &wide(weights)?, bias.as_ref())?;
+        one(cast(&result, data.dtype())?)
     }
 
     fn flops(&self, shapes: &Shapes<'_>) -> f64 {

@@ -1,7 +1,7 @@
 //! Matrix products and tensor contractions.
 
 mod gemm;
-mod matmul;
+pub(crate) mod matmul;
 pub(crate) mod product;
 
 use crate::Op;
