@@ -45,6 +45,17 @@ pub(super) fn integers(x: &Tensor) -> Result<Vec<i32>, EvalError> {
     Ok(cast(x, DType::I32)?.elements::<i32>()?.into_owned())
 }
 
+/// Elements of a factor of an integer product: at most 16 bits, so that differences of two of them fit an i32.
+///
+/// # Errors
+/// When they are of another type.
+pub(super) fn factors(x: &Tensor) -> Result<Vec<i32>, EvalError> {
+    if x.dtype() == DType::I32 {
+        return Err(EvalError::unsupported("an integer product of i32"));
+    }
+    integers(x)
+}
+
 /// A tensor of values that are in the range of `dtype`.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ConvInteger.html>,
 //! <https://onnx.ai/onnx/operators/onnx__QLinearConv.html>.
 
-use super::affine::integers;
+use super::affine::factors;
 use super::products::{check_byte, requantized};
 use crate::conv::{convolution, convolution_type};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
@@ -93,9 +93,9 @@ fn window_flops(shapes: &Shapes<'_>, weights: usize) -> f64 {
 
 /// Values minus zero point; a vector of zero points is one per output channel, the first axis of the weights.
 fn centred(x: &Tensor, zero: Option<&Tensor>) -> Result<Tensor, EvalError> {
-    let mut values = integers(x)?;
+    let mut values = factors(x)?;
     if let Some(zero) = zero {
-        let zeros = integers(zero)?;
+        let zeros = factors(zero)?;
         let channels = x.shape().first().copied().unwrap_or(1);
         if zeros.len() != 1 && zeros.len() != channels {
             return Err(EvalError::value(format!(

@@ -4,7 +4,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__MatMulInteger.html>,
 //! <https://onnx.ai/onnx/operators/onnx__QLinearMatMul.html>.
 
-use super::affine::{integers, packed, range};
+use super::affine::{factors, integers, packed, range};
 use crate::linear::matmul::{batched_product, product_dims};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::sizes::unknown;
@@ -88,9 +88,7 @@ fn product_flops(shapes: &Shapes<'_>) -> f64 {
 /// Checks that an input holds bytes.
 pub(super) fn check_byte(cx: &Infer<'_>, index: usize) -> Result<(), InferError> {
     match cx.dtype(index)? {
-        Some(found)
-            if !matches!(found, DType::U8 | DType::I8) && !(found.is_float() && found.bits() == 8) =>
-        {
+        Some(found) if found.bits() != 8 || found == DType::Bool => {
             Err(InferError::DType { index, expected: "u8 or i8".into(), found })
         }
         _ => Ok(()),
@@ -112,10 +110,10 @@ fn along(shape: &[usize], side: Side) -> Vec<usize> {
 }
 
 fn centred(x: &Tensor, zero: Option<&Tensor>, side: Side) -> Result<ArrayD<i32>, EvalError> {
-    let values = Tensor::from_vec(x.shape().to_vec(), integers(x)?)?;
+    let values = Tensor::from_vec(x.shape().to_vec(), factors(x)?)?;
     let values = view::<i32>(&values)?.into_owned();
     let Some(zero) = zero else { return Ok(values) };
-    let zero = Tensor::from_vec(along(zero.shape(), side), integers(zero)?)?;
+    let zero = Tensor::from_vec(along(zero.shape(), side), factors(zero)?)?;
     let zero = view::<i32>(&zero)?;
     let zero = crate::broadcast::broadcast_to(&zero, values.shape())?;
     Ok(values - zero)
