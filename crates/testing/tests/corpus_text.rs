@@ -11,10 +11,11 @@ const LARGE: &[&str] = &["bert_base.onnx", "clip_vit_b32.onnx", "vgg_production.
 fn models() -> Vec<PathBuf> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus");
     let files = |folder: &Path| {
-        std::fs::read_dir(folder).expect("the corpus is there").map(|entry| entry.unwrap().path())
+        let entries = std::fs::read_dir(folder).expect("the corpus is there");
+        entries.map(|entry| entry.expect("a folder of the repository is readable").path())
     };
     let small = |path: &PathBuf| {
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         name.ends_with(".onnx") && !LARGE.contains(&name.as_str())
     };
     let mut models: Vec<PathBuf> =
