@@ -5,7 +5,7 @@ use super::pool::windows;
 use super::{Lower, Lowered, Row};
 use crate::view::View;
 use fusebox_ir::{DType, NodeId, Tensor, ValueId};
-use fusebox_kernels::conv::{ConvSpec, Geometry, ImageLayout, PackedConv};
+use fusebox_kernels::conv::{ConvSpec, DepthOrder, Geometry, ImageLayout, PackedConv};
 use fusebox_kernels::gemm::{Precision, Residual, ResidualOrder, Source};
 use fusebox_kernels::pool::Window;
 use fusebox_kernels::{Span, SpecError};
@@ -19,10 +19,14 @@ const FEW_CHANNELS: usize = 4;
 
 type Result<T = Lowered> = std::result::Result<T, SpecError>;
 
-struct Site {
-    bias: Option<ValueId>,
-    residual: Option<ValueId>,
-    epilogue: Epilogue,
+/// Operands and tail of a convolution, plain or fused.
+pub(super) struct Site {
+    /// One value per output channel.
+    pub(super) bias: Option<ValueId>,
+    /// Added elementwise.
+    pub(super) residual: Option<ValueId>,
+    /// What follows the product.
+    pub(super) epilogue: Epilogue,
 }
 
 fn fused(cx: &mut Lower<'_>, id: NodeId) -> Result {
@@ -61,13 +65,16 @@ fn convolve(cx: &mut Lower<'_>, id: NodeId, site: &Site) -> Result {
     };
     let groups = usize::try_from(node.attrs.int_or("group", 1)).unwrap_or(0);
     let spatial = windows(&node.attrs, &input.dims()[2..], &dims[2..], &weight.shape()[2..]);
-    let Some(geometry) = spatial.as_deref().and_then(geometry) else {
+    let Some((spatial, geometry)) = spatial.and_then(|s| geometry(&s).map(|g| (s, g))) else {
         return Ok(Lowered::Declined("kernel, strides, pads or dilations do not fit the image".into()));
     };
-    let Some(weights) = pack(cx, weight, groups)? else {
+    if super::depthwise::applies(weight, input.dims()[1], groups) {
+        return super::depthwise::convolve(cx, id, site, (weight, bias.as_deref()), &spatial);
+    }
+    let (input, layout) = image(cx, input);
+    let Some(weights) = pack(cx, weight, groups, layout)? else {
         return Ok(Lowered::Declined(format!("weights of {} have no kernel", weight.dtype())));
     };
-    let (input, layout) = image(cx, input);
     let nowhere = Span { offset: 0, len: 0 };
     let mut spec = ConvSpec::new(dims[0], geometry, nowhere, weights, nowhere);
     spec.input_layout = layout;
@@ -170,7 +177,12 @@ fn pixels(cx: &mut Lower<'_>, value: ValueId, dims: &[usize]) -> Result<(View, u
     }
 }
 
-fn pack(cx: &Lower<'_>, weight: &Tensor, groups: usize) -> Result<Option<Arc<PackedConv>>> {
+fn pack(
+    cx: &Lower<'_>,
+    weight: &Tensor,
+    groups: usize,
+    layout: ImageLayout,
+) -> Result<Option<Arc<PackedConv>>> {
     let precision = match weight.dtype() {
         DType::F32 => Precision::F32,
         DType::F16 => Precision::F16,
@@ -182,16 +194,18 @@ fn pack(cx: &Lower<'_>, weight: &Tensor, groups: usize) -> Result<Option<Arc<Pac
         [o, i, h, w] => [*o, *i, *h, *w],
         _ => return Ok(None),
     };
+    let order = match layout {
+        ImageLayout::Nhwc { .. } => DepthOrder::ChannelsLast,
+        ImageLayout::Nchw => DepthOrder::ChannelsFirst,
+    };
     let wrong = |e: fusebox_ir::tensor::TensorError| SpecError { reason: e.to_string() };
-    let packed = cx.weights.get(weight, &format!("conv.{precision}.{shape:?}.{groups}"), |weight| {
+    let form = format!("conv.{precision}.{shape:?}.{groups}.{order:?}");
+    let packed = cx.weights.get(weight, &form, |weight| {
+        let pack = |source: Source<'_>| PackedConv::pack_in_order(precision, shape, groups, source, order);
         let packed = match precision {
-            Precision::F16 => {
-                PackedConv::pack(precision, shape, groups, Source::F16(&weight.elements().map_err(wrong)?))
-            }
-            Precision::Bf16 => {
-                PackedConv::pack(precision, shape, groups, Source::Bf16(&weight.elements().map_err(wrong)?))
-            }
-            _ => PackedConv::pack(precision, shape, groups, Source::F32(&weight.elements().map_err(wrong)?)),
+            Precision::F16 => pack(Source::F16(&weight.elements().map_err(wrong)?)),
+            Precision::Bf16 => pack(Source::Bf16(&weight.elements().map_err(wrong)?)),
+            _ => pack(Source::F32(&weight.elements().map_err(wrong)?)),
         };
         packed.map_err(|e| SpecError { reason: e.to_string() })
     });

@@ -7,6 +7,7 @@
 mod attention;
 mod chain;
 mod conv;
+mod depthwise;
 mod elementwise;
 mod gather;
 mod gemm;
