@@ -233,7 +233,7 @@ impl Product {
     /// `a` has `rows` rows of `depth` elements, `b` `panels` panels of `depth` groups, `c` room for `rows` rows of whole
     /// panels that nothing else accesses, and the CPU has the features of `micros`.
     unsafe fn run(&self, micros: &Micros) {
-        let (nv, mr) = best_shape(micros.shapes, self.rows, self.panels * PANEL);
+        let (nv, mr) = best_shape(micros, self.rows, self.panels * PANEL);
         let strips = self.rows.div_ceil(mr);
         for panel in (0..self.panels).step_by(nv) {
             let nv = nv.min(self.panels - panel);

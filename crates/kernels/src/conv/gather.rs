@@ -28,81 +28,107 @@ impl Gather {
         height * width * pixel
     }
 
-    /// Copies elements `k`, counted in the order of the weights, of row `row` to `out`.
+    /// Copies elements `k`, counted in the order of the weights, of every row of `rows` to `out`, rows `stride` apart.
     ///
     /// # Safety
-    /// `images` points at images of this geometry that hold the row's pixel, `out` has room for the range, and
+    /// `images` points at images of this geometry that hold the rows' pixels, `out` has room for the rows, and
     /// `first_channel` starts a group.
-    pub(super) unsafe fn row(
+    pub(super) unsafe fn block(
         &self,
         images: *const f32,
-        row: usize,
+        rows: Range<usize>,
         first_channel: usize,
         k: Range<usize>,
-        out: *mut f32,
+        (out, stride): (*mut f32, usize),
     ) {
-        let [out_height, out_width] = self.output;
-        let (image, y, x) = (row / out_width / out_height, row / out_width % out_height, row % out_width);
-        // SAFETY: the caller vouches for the image, and passes on what it vouches for.
-        unsafe {
-            let image = images.add(image * self.image_elements());
-            match self.order {
-                DepthOrder::ChannelsLast => self.taps(image, (y, x), first_channel, k, out),
-                DepthOrder::ChannelsFirst => self.planes(image, (y, x), first_channel, k, out),
+        if self.order == DepthOrder::ChannelsFirst {
+            // SAFETY: passed on to the caller; `check` admits this order for NCHW only.
+            unsafe { self.planes(images, rows, first_channel, k, (out, stride)) };
+            return;
+        }
+        for (index, row) in rows.enumerate() {
+            let pixel = self.pixel(row);
+            // SAFETY: passed on to the caller.
+            unsafe {
+                let image = images.add(pixel.image * self.image_elements());
+                self.taps(image, (pixel.y, pixel.x), first_channel, k.clone(), out.add(index * stride));
             }
         }
     }
 
-    /// Runs of kernel columns, plane by plane: what is contiguous in NCHW.
+    fn pixel(&self, row: usize) -> Pixel {
+        let [height, width] = self.output;
+        Pixel { image: row / width / height, y: row / width % height, x: row % width }
+    }
+
+    /// Kernel lines, the runs that are contiguous in NCHW: line by line over all rows, so that what a line needs is
+    /// worked out once.
     ///
     /// # Safety
-    /// As for `row`, the image being this row's and NCHW.
+    /// As for `block`, the images being NCHW.
     unsafe fn planes(
         &self,
-        image: *const f32,
-        pixel: (usize, usize),
+        images: *const f32,
+        rows: Range<usize>,
         first_channel: usize,
         k: Range<usize>,
-        out: *mut f32,
+        (out, stride): (*mut f32, usize),
     ) {
         let ([height, width], [kernel_height, kernel_width]) = (self.geometry.input, self.geometry.kernel);
         let dense = self.geometry.dilations[1] == 1;
-        let (mut at, mut out) = (k.start, out);
+        let start = self.pixel(rows.start);
+        let mut at = k.start;
         while at < k.end {
             let (line, tap_x) = (at / kernel_width, at % kernel_width);
             let count = (kernel_width - tap_x).min(k.end - at);
-            let (channel, tap_y) = (line / kernel_height, line % kernel_height);
-            let y = self.place(0, pixel.0, tap_y);
-            let first_x = self.place(1, pixel.1, tap_x).filter(|x| dense && x + count <= width);
-            // SAFETY: the plane and the line lie in the image; a run ends inside the line, single taps were placed.
-            unsafe {
-                let line =
-                    image.wrapping_add((first_channel + channel) * height * width + y.unwrap_or(0) * width);
-                match (y, first_x) {
-                    (None, _) => out.write_bytes(0, count),
-                    (Some(_), Some(x)) => {
-                        // Kernel lines are short: a call to copy them would take longer.
-                        for i in 0..count {
-                            *out.add(i) = *line.add(x + i);
-                        }
-                    }
-                    (Some(_), None) => {
-                        for i in 0..count {
-                            let x = self.place(1, pixel.1, tap_x + i);
-                            *out.add(i) = x.map_or(0.0, |x| *line.add(x));
+            let (channel, tap_y) = (first_channel + line / kernel_height, line % kernel_height);
+            let copy = copier(count);
+            let mut pixel = start;
+            let mut y = self.place(0, pixel.y, tap_y);
+            for index in 0..rows.len() {
+                let x = self.place(1, pixel.x, tap_x).filter(|x| dense && x + count <= width);
+                // SAFETY: the image, its plane and the line lie in the images; a whole run ends inside the line,
+                // single taps were placed; the row has room from `at` on.
+                unsafe {
+                    let out = out.add(index * stride + at - k.start);
+                    let plane = pixel.image * self.image_elements() + channel * height * width;
+                    match (y, x) {
+                        (None, _) => out.write_bytes(0, count),
+                        (Some(y), Some(x)) => copy(images.add(plane + y * width + x), out, count),
+                        (Some(y), None) => {
+                            for i in 0..count {
+                                let x = self.place(1, pixel.x, tap_x + i);
+                                *out.add(i) = x.map_or(0.0, |x| *images.add(plane + y * width + x));
+                            }
                         }
                     }
                 }
-                out = out.add(count);
+                if self.advance(&mut pixel) {
+                    y = self.place(0, pixel.y, tap_y);
+                }
             }
             at += count;
         }
     }
 
+    /// Moves to the next output pixel; whether that starts a new line.
+    fn advance(&self, pixel: &mut Pixel) -> bool {
+        let [height, width] = self.output;
+        pixel.x += 1;
+        let wraps = pixel.x == width;
+        if wraps {
+            (pixel.x, pixel.y) = (0, pixel.y + 1);
+            if pixel.y == height {
+                (pixel.y, pixel.image) = (0, pixel.image + 1);
+            }
+        }
+        wraps
+    }
+
     /// Channels of one tap after the other, of several taps at once where they lie side by side.
     ///
     /// # Safety
-    /// As for `row`, the image being this row's.
+    /// As for `block`, the image being this pixel's.
     unsafe fn taps(
         &self,
         image: *const f32,
@@ -181,5 +207,48 @@ impl Gather {
                 }
             }
         }
+    }
+}
+
+/// An output pixel.
+#[derive(Clone, Copy)]
+struct Pixel {
+    image: usize,
+    y: usize,
+    x: usize,
+}
+
+/// Copies `count` elements.
+///
+/// # Safety
+/// They are readable and writable and do not overlap.
+type Copy = unsafe fn(*const f32, *mut f32, usize);
+
+/// The copy of short runs, whose length is known to the compiler: a call into the C library would take longer.
+fn copier(count: usize) -> Copy {
+    /// # Safety
+    /// As for `Copy`, `N` being the count.
+    unsafe fn fixed<const N: usize>(from: *const f32, to: *mut f32, _: usize) {
+        // SAFETY: passed on to the caller.
+        unsafe { to.cast::<[f32; N]>().write_unaligned(from.cast::<[f32; N]>().read_unaligned()) }
+    }
+    /// # Safety
+    /// As for `Copy`.
+    unsafe fn any(from: *const f32, to: *mut f32, count: usize) {
+        // SAFETY: passed on to the caller.
+        unsafe { from.copy_to_nonoverlapping(to, count) }
+    }
+    match count {
+        1 => fixed::<1>,
+        2 => fixed::<2>,
+        3 => fixed::<3>,
+        4 => fixed::<4>,
+        5 => fixed::<5>,
+        7 => fixed::<7>,
+        8 => fixed::<8>,
+        11 => fixed::<11>,
+        14 => fixed::<14>,
+        16 => fixed::<16>,
+        _ => any,
     }
 }

@@ -193,13 +193,11 @@ impl Gathered {
         for (first, count) in self.driver.k_blocks() {
             let stride = row_stride(count);
             let buffer = &mut rows.floats_mut()[..target.rows * stride];
-            for row in 0..target.rows {
-                // SAFETY: the row's pixel lies in the images, the buffer holds rows × stride elements.
-                unsafe {
-                    let out = buffer.as_mut_ptr().add(row * stride);
-                    let k = first..first + count;
-                    self.gather.row(images, target.first_row + row, first_channel, k, out);
-                }
+            let pixels = target.first_row..target.first_row + target.rows;
+            // SAFETY: the pixels lie in the images, the buffer holds rows × stride elements.
+            unsafe {
+                let out = (buffer.as_mut_ptr(), stride);
+                self.gather.block(images, pixels, first_channel, first..first + count, out);
             }
             // SAFETY: the buffer was just filled for these groups of K.
             unsafe { self.multiply(target, buffer.as_ptr().cast(), stride, (first, count), memory) };
@@ -228,7 +226,8 @@ impl Gathered {
             // SAFETY: the row's pixel lies in the images, `values` holds a whole row.
             unsafe {
                 let row = target.first_row + index;
-                self.gather.row(images, row, first_channel, 0..self.depth, values.as_mut_ptr());
+                let out = (values.as_mut_ptr(), self.depth);
+                self.gather.block(images, row..row + 1, first_channel, 0..self.depth, out);
             }
             *quant = self.level.dispatch(PrepareRow {
                 prologue: &Prologue::None,

@@ -65,7 +65,7 @@ impl Driver {
         let (isa, micros) = micros(precision, force)?;
         let groups = k.div_ceil(precision.k_group());
         let depth_bytes = groups * precision.k_group() * precision.activation_bytes();
-        let (nv, mr) = best_shape(micros.shapes, m, n);
+        let (nv, mr) = best_shape(micros, m, n);
         let blocks = (depth_bytes * mr.min(m)).div_ceil(A_STRIP_BYTES).max(1);
         let k_block = groups.div_ceil(blocks).max(1);
         Ok(Self { precision, isa, micros, nv, mr, k_block, groups })
@@ -160,16 +160,19 @@ unsafe fn edge(kernel: Micro, block: &Block, rows: usize, width: usize, nv: usiz
 
 /// The tile shape with the least estimated time: per step of k a tile costs the largest of its multiplications and its
 /// loads (two of either per cycle) and the latency of one accumulation.
-pub(crate) fn best_shape(shapes: &[(usize, usize)], m: usize, n: usize) -> (usize, usize) {
+pub(crate) fn best_shape(micros: &Micros, m: usize, n: usize) -> (usize, usize) {
     const LATENCY: usize = 8;
     let cost = |&(nv, mr): &(usize, usize)| {
         let (panels, m) = (n.div_ceil(PANEL).max(1), m.max(1));
-        let half_cycles = |rows: usize, nv: usize| (rows * nv).max(rows + nv).max(LATENCY);
+        let half_cycles = |rows: usize, nv: usize| {
+            let columns = nv * micros.panel_registers;
+            (rows * columns).max(rows + columns).max(LATENCY)
+        };
         let strips = m.div_ceil(mr);
         let (low, high) = (m / strips, m % strips);
         let line = |nv: usize| high * half_cycles(low + 1, nv) + (strips - high) * half_cycles(low, nv);
         let rest = if panels % nv > 0 { line(panels % nv) } else { 0 };
         panels / nv * line(nv) + rest
     };
-    *shapes.iter().min_by_key(|shape| cost(shape)).expect("every table has a shape")
+    *micros.shapes.iter().min_by_key(|shape| cost(shape)).expect("every table has a shape")
 }

@@ -43,6 +43,8 @@ pub(crate) struct Micros {
     pub(crate) shapes: &'static [(usize, usize)],
     /// The micro-kernel of that (NV, MR).
     pub(crate) get: fn(usize, usize) -> Option<Micro>,
+    /// Registers that 16 columns of one row take: what a multiplication of one panel costs.
+    pub(crate) panel_registers: usize,
 }
 
 /// Lists the (NV, MR) instances of a const-generic micro-kernel body.

@@ -8,7 +8,7 @@ use half::{bf16, f16};
 /// Rows that fit the register file: 32 registers of 4 lanes on aarch64, 16 on x86-64.
 macro_rules! table {
     ($body:ident) => {
-        Micros { shapes: &[(1, 3)], get: instances!($body; 1: 1 2 3;) }
+        Micros { shapes: &[(1, 3)], get: instances!($body; 1: 1 2 3;), panel_registers: 4 }
     };
 }
 

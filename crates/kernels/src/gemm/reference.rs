@@ -8,7 +8,7 @@ use half::{bf16, f16};
 
 macro_rules! table {
     ($body:ident) => {
-        Micros { shapes: &[(1, 1)], get: instances!($body; 1: 1;) }
+        Micros { shapes: &[(1, 1)], get: instances!($body; 1: 1;), panel_registers: 4 }
     };
 }
 

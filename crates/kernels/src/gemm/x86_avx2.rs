@@ -1,4 +1,4 @@
-//! AVX2 + FMA micro-kernels: 6×16 and 3×32 accumulators for f32, f16 and bf16 weights, 3×16 for exact int8.
+//! AVX2 + FMA micro-kernels: 6×16 and 2×32 accumulators for f32, f16 and bf16 weights, 2×16 for exact int8.
 //!
 //! Int8 widens both sides to i16 and multiplies with `pmaddwd`: `pmaddubsw` would saturate. A panel's 16 columns are
 //! then four registers of four columns with two partial sums each, added up when the tile is stored.
@@ -12,14 +12,18 @@ use std::arch::x86_64::*;
 
 macro_rules! table {
     ($body:ident) => {
-        Micros { shapes: &[(2, 3), (1, 6)], get: instances!($body; 2: 1 2 3; 1: 1 2 3 4 5 6;) }
+        Micros {
+            shapes: &[(2, 2), (1, 6)],
+            get: instances!($body; 2: 1 2; 1: 1 2 3 4 5 6;),
+            panel_registers: 2,
+        }
     };
 }
 
 static F32: Micros = table!(f32_tile);
 static F16: Micros = table!(f16_tile);
 static BF16: Micros = table!(bf16_tile);
-static INT8: Micros = Micros { shapes: &[(1, 2)], get: instances!(int8_tile; 1: 1 2;) };
+static INT8: Micros = Micros { shapes: &[(1, 2)], get: instances!(int8_tile; 1: 1 2;), panel_registers: 4 };
 
 fn has_avx2() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")

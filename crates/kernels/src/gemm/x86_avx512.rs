@@ -23,6 +23,7 @@ macro_rules! table {
                 2: 1 2 3 4 5 6 7 8 9 10 11 12;
                 1: 1 2 3 4 5 6 7 8 9 10 11 12;
             ),
+            panel_registers: 1,
         }
     };
 }
