@@ -14,6 +14,7 @@ mod forms;
 pub mod fused;
 pub mod inference;
 pub mod interpret;
+mod lanes;
 pub mod number;
 pub mod op;
 pub mod select;

@@ -1,10 +1,11 @@
-//! Edits that many operators make when a node moves between opsets: attributes that became inputs and back, nodes put
-//! before and after.
+//! Edits that many operators make when a node moves between opsets: refusals, constants, nodes put before and after.
+//! Operands that move between attributes and inputs are in `forms`.
 //!
 //! Upgrades go from any opset since 7 to the newest form; downgrades go from the newest form to any opset, or refuse
 //! with the reason.
 
 use crate::VersionError;
+use crate::forms::{constant_of, set_input};
 use crate::op::{Edit, Op};
 use fusebox_ir::{Attrs, Node, NodeId, OpName, Tensor, Type, ValueId};
 
@@ -23,40 +24,13 @@ pub fn exists(op: &dyn Op, edit: &mut Edit<'_>) -> Result<(), VersionError> {
     if first <= edit.opset { Ok(()) } else { Err(refuse(edit, format!("it exists since opset {first}"))) }
 }
 
-/// Sets input `index`, with absences before it where there are none.
-pub fn set_input(edit: &mut Edit<'_>, index: usize, value: Option<ValueId>) {
-    let inputs = &mut edit.node().inputs;
-    if inputs.len() <= index {
-        inputs.resize(index + 1, None);
-    }
-    inputs[index] = value;
-    while inputs.last() == Some(&None) {
-        inputs.pop();
-    }
-}
-
-/// Makes `tensor` input `index`.
-pub fn set_constant_input(edit: &mut Edit<'_>, index: usize, tensor: Tensor) {
-    let value = edit.graph.add_constant("", tensor);
-    set_input(edit, index, Some(value));
-}
-
-/// Turns an integer-list attribute into an i64 vector input.
-pub fn ints_to_input(edit: &mut Edit<'_>, name: &str, index: usize) {
-    let values = edit.node().attrs.ints(name).map(<[i64]>::to_vec);
-    edit.node().attrs.remove(name);
-    if let Some(values) = values {
-        set_constant_input(edit, index, Tensor::vector(values));
-    }
-}
-
 /// The constant behind input `index`; `None` when the input is absent.
 ///
 /// # Errors
 /// When the input is present but not constant.
 pub fn constant_input(edit: &mut Edit<'_>, index: usize) -> Result<Option<Tensor>, VersionError> {
     let Some(value) = edit.node().input(index) else { return Ok(None) };
-    match edit.graph.constant(value).cloned() {
+    match constant_of(edit.graph, value) {
         Some(tensor) => Ok(Some(tensor)),
         None => Err(refuse(edit, format!("input {index} must be constant: there it was an attribute"))),
     }

@@ -2,7 +2,7 @@
 //!
 //! Before opset 8 they did not broadcast, which a downgrade has to respect.
 
-use crate::broadcast::{broadcast_sizes, broadcast_to};
+use crate::broadcast::{broadcast_sizes, broadcast_to, check_elements};
 use crate::number::Number;
 use crate::op::{Edit, Eval};
 use crate::versions::{input_type, refuse};
@@ -28,6 +28,7 @@ fn inputs<'a>(cx: &Eval<'a>) -> Result<Vec<&'a Tensor>, EvalError> {
 pub(super) fn eval<F: Fold>(cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
     let inputs = inputs(cx)?;
     let shape = broadcast_sizes(&inputs.iter().map(|t| t.shape()).collect::<Vec<_>>())?;
+    check_elements(&shape)?;
     dispatch!(numbers, inputs[0].dtype(), T => {
         let mut result = broadcast_to(&view::<T>(inputs[0])?, &shape)?.to_owned();
         for input in &inputs[1..] {
@@ -42,6 +43,7 @@ pub(super) fn eval<F: Fold>(cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
 pub(super) fn eval_sum(cx: &Eval<'_>, scale: impl Fn(f64) -> f64) -> Result<Vec<Datum>, EvalError> {
     let inputs = inputs(cx)?;
     let shape = broadcast_sizes(&inputs.iter().map(|t| t.shape()).collect::<Vec<_>>())?;
+    check_elements(&shape)?;
     let mut sum = ArrayD::<f64>::zeros(IxDyn(&shape));
     for input in &inputs {
         sum += &to_f64(input)?;

@@ -5,10 +5,11 @@
 
 use super::product::MatrixElement;
 use crate::broadcast::{broadcast_dims, broadcast_to, check_elements};
+use crate::forms::set_constant;
 use crate::inference::{NUMBERS, expect, expect_same, first_is};
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
-use crate::versions::{input_type, refuse, set_constant_input};
+use crate::versions::{input_type, refuse};
 use crate::view::{dispatch, from_f64, one, tensor, view};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{Attrs, Dim, Shape, TensorType};
@@ -117,7 +118,7 @@ impl Op for Gemm {
             ));
         };
         match from_f64(dtype, &ArrayD::zeros(vec![1])) {
-            Ok(zero) => set_constant_input(edit, 2, zero),
+            Ok(zero) => set_constant(edit, 2, zero),
             Err(error) => return Err(refuse(edit, error.to_string())),
         }
         Ok(())

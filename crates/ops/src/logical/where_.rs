@@ -3,7 +3,7 @@
 //! Elements are moved as words of their width. Also selects among symbolic sizes, for the shape arithmetic of Expand.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Where.html>.
 
-use crate::broadcast::{broadcast_sizes, broadcast_to};
+use crate::broadcast::{broadcast_sizes, broadcast_to, check_elements};
 use crate::inference::{BOOLS, broadcast_type, expect, expect_same, first_is, map_elements};
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::view::{dispatch, one, tensor_raw, tensor_strings, view_bools, view_raw, view_strings};
@@ -21,6 +21,7 @@ fn select<T: Clone>(
     y: &CowArray<'_, T, IxDyn>,
 ) -> Result<ArrayD<T>, EvalError> {
     let shape = broadcast_sizes(&[condition.shape(), x.shape(), y.shape()])?;
+    check_elements(&shape)?;
     let condition = broadcast_to(condition, &shape)?;
     let (x, y) = (broadcast_to(x, &shape)?, broadcast_to(y, &shape)?);
     let pick = |c: &u8, x: &T, y: &T| if *c != 0 { x.clone() } else { y.clone() };

@@ -4,10 +4,11 @@
 //! attribute to an input (opset 13 for ReduceSum, 18 for the others).
 
 use crate::axis::{normalize, normalize_all};
+use crate::forms::ints_to_input;
 use crate::inference::{Kinds, elements, expect, first_is};
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred};
-use crate::versions::{input_rank, input_to_ints, ints_to_input, refuse, replace};
+use crate::versions::{input_rank, input_to_ints, refuse, replace};
 use crate::view::{dispatch, one, tensor, view, view_bools};
 use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::{Attrs, DType, Dim, Shape, Tensor, TensorType};

@@ -5,10 +5,11 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__TopK.html>.
 
 use crate::axis::normalize;
+use crate::forms::{set_constant, set_input};
 use crate::inference::{NUMBERS, expect};
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
-use crate::versions::{constant_input, refuse, set_constant_input, set_input};
+use crate::versions::{constant_input, refuse};
 use crate::view::{dispatch, tensor, view};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{DType, Tensor, TensorType};
@@ -94,7 +95,7 @@ impl Op for TopK {
             && let Some(k) = edit.node().attrs.int("k")
         {
             edit.node().attrs.remove("k");
-            set_constant_input(edit, 1, Tensor::vector(vec![k]));
+            set_constant(edit, 1, Tensor::vector(vec![k]));
         }
         Ok(())
     }

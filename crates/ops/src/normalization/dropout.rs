@@ -1,0 +1,111 @@
+//! `Dropout`: the identity in inference; the mask is all true. Training mode draws random numbers and is not evaluated.
+//!
+//! Marked random because a constant input may ask for training; two such nodes must not become one. The ratio was an
+//! attribute until opset 11. Spec: <https://onnx.ai/onnx/operators/onnx__Dropout.html>.
+
+use crate::forms::{set_constant, set_input};
+use crate::inference::{FLOATS, same_as_first};
+use crate::op::{Edit, Eval, Infer, Inferred, Op, Purity, QuantRole, Schema};
+use crate::versions::{constant_input, refuse};
+use crate::view::view_bools;
+use crate::{Datum, EvalError, InferError, VersionError};
+use fusebox_ir::{DType, Tensor, TensorType};
+
+static SCHEMA: Schema =
+    Schema { purity: Purity::Random, ..Schema::onnx("Dropout", &[1, 6, 7, 10, 12, 13, 22], (1, 3), (1, 2)) };
+
+pub(crate) struct Dropout;
+
+impl Op for Dropout {
+    fn schema(&self) -> &'static Schema {
+        &SCHEMA
+    }
+
+    fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
+        let mut outputs = same_as_first(cx, FLOATS)?;
+        if let Some(mask) = outputs.get_mut(1) {
+            let shape = cx.tensor(0).and_then(|ty| ty.shape.clone());
+            *mask = TensorType { dtype: DType::Bool, shape }.into();
+        }
+        Ok(outputs)
+    }
+
+    fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
+        let x = cx.tensor(0)?;
+        let training = cx.optional(2)?.map(view_bools).transpose()?;
+        if training.is_some_and(|flags| flags.iter().any(|flag| *flag != 0)) {
+            return Err(EvalError::unsupported("Dropout in training mode"));
+        }
+        let mask = Tensor::from_bools(x.shape().to_vec(), std::iter::repeat_n(true, x.len()))?;
+        Ok(vec![x.clone().into(), mask.into()])
+    }
+
+    fn flops(&self, _shapes: &crate::Shapes<'_>) -> f64 {
+        0.0
+    }
+
+    fn quant_role(&self) -> QuantRole {
+        QuantRole::Moves
+    }
+
+    fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        if edit.opset >= 12 {
+            return Ok(());
+        }
+        if edit.opset < 10 && edit.node().output(1).is_some() {
+            return Err(refuse(edit, "its mask had the type of the data before opset 10"));
+        }
+        let ratio = edit.node().attrs.float_or("ratio", 0.5);
+        edit.node().attrs.remove("ratio");
+        set_constant(edit, 1, Tensor::scalar(ratio));
+        Ok(())
+    }
+
+    fn downgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        if edit.opset >= 12 {
+            return Ok(());
+        }
+        let training = constant_input(edit, 2)?.is_some_and(|flag| flag.data().iter().any(|byte| *byte != 0));
+        if training || (edit.opset < 10 && edit.node().output(1).is_some()) {
+            return Err(refuse(edit, "training mode and a boolean mask are younger"));
+        }
+        if let Some([ratio]) = constant_input(edit, 1)?.and_then(|r| r.floats()).as_deref() {
+            edit.node().attrs.set("ratio", *ratio as f32);
+        }
+        edit.node().attrs.remove("seed");
+        set_input(edit, 2, None);
+        set_input(edit, 1, None);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::{refusal, run_all, t};
+    use fusebox_ir::Attrs;
+
+    #[test]
+    fn inference_keeps_everything() {
+        let x = t(&[2], &[1f32, 2.0]);
+        let found = run_all(&Dropout, &Attrs::new(), &[Some(x.clone())], 2).unwrap();
+        assert_eq!(found, [x, Tensor::from_bools(vec![2], [true, true]).unwrap()]);
+    }
+
+    #[test]
+    fn training_is_refused() {
+        let flag = Tensor::from_bools(vec![], [true]).unwrap();
+        let message = refusal(&Dropout, &Attrs::new(), &[t(&[1], &[1f32]), t(&[], &[0.5f32]), flag]);
+        assert_eq!(message, "Dropout in training mode is not supported");
+    }
+
+    #[test]
+    fn the_ratio_moves_between_attribute_and_input() {
+        let old = Attrs::new().with("ratio", 0.25f32);
+        let (mut graph, node) = crate::forms::testing::node(&Dropout, old.clone(), &[t(&[1], &[1f32])]);
+        Dropout.upgrade(&mut Edit { graph: &mut graph, node, opset: 7 }).unwrap();
+        assert_eq!(graph.node(node).inputs.len(), 2);
+        Dropout.downgrade(&mut Edit { graph: &mut graph, node, opset: 11 }).unwrap();
+        assert_eq!((graph.node(node).attrs.clone(), graph.node(node).inputs.len()), (old, 1));
+    }
+}
