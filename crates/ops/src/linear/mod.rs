@@ -1,5 +1,7 @@
 //! Matrix products and tensor contractions.
 
+mod einsum;
+mod equation;
 mod gemm;
 pub(crate) mod matmul;
 pub(crate) mod product;
@@ -7,4 +9,4 @@ pub(crate) mod product;
 use crate::Op;
 
 /// The operators of this family.
-pub(crate) const OPS: &[&dyn Op] = &[&gemm::Gemm, &matmul::MatMul];
+pub(crate) const OPS: &[&dyn Op] = &[&einsum::Einsum, &gemm::Gemm, &matmul::MatMul];
