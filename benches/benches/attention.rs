@@ -74,5 +74,5 @@ fn time(shape: AttentionShape, isa: Isa, threads: usize) -> (std::time::Duration
         scratch,
     };
     let step = AttentionStep::new(spec, Some(isa)).expect("the spec is sound");
-    operands.time(step, threads)
+    operands.time(Box::new(step), threads)
 }

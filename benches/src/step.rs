@@ -29,8 +29,8 @@ impl Operands {
     }
 
     /// Best and median time of a step over these operands.
-    pub fn time(&self, step: impl Step + 'static, threads: usize) -> (Duration, Duration) {
-        let program = Program::new(vec![Box::new(step)], self.len).expect("spans are disjoint");
+    pub fn time(&self, step: Box<dyn Step>, threads: usize) -> (Duration, Duration) {
+        let program = Program::new(vec![step], self.len).expect("spans are disjoint");
         let mut arena = Arena::new(self.len);
         for (span, values) in &self.filled {
             for (value, bytes) in values.iter().zip(arena.bytes_mut(*span).chunks_exact_mut(4)) {
@@ -58,4 +58,16 @@ pub fn thread_counts() -> [usize; 2] {
 /// The first argument that is no flag: benches run only what contains it.
 pub fn filter() -> String {
     std::env::args().skip(1).find(|arg| !arg.starts_with("--")).unwrap_or_default()
+}
+
+/// Prints times of a kernel that reads and writes `elements` floats once.
+pub fn report(name: &str, elements: usize, (best, median): (Duration, Duration)) {
+    let bytes = (elements * 2 * size_of::<f32>()) as f64;
+    println!(
+        "{name:<44} best {:>8.1} us  median {:>8.1} us  {:>6.2} ns per 16 elements  {:>6.1} GB/s",
+        best.as_secs_f64() * 1e6,
+        median.as_secs_f64() * 1e6,
+        best.as_secs_f64() * 1e9 / (elements as f64 / 16.0),
+        bytes / best.as_secs_f64() / 1e9,
+    );
 }

@@ -18,7 +18,7 @@ mod tile;
 pub use spec::{AttentionMask, AttentionShape, AttentionSpec, HeadView, HeadViewMut, MaskKind};
 
 use crate::arena::{Memory, Span};
-use crate::gemm::{Micros, Precision, micros};
+use crate::gemm::{Precision, micros};
 use crate::isa::{Isa, Level};
 use crate::operand::SpecError;
 use crate::program::{Step, StepError, Tile};
@@ -27,16 +27,16 @@ use crate::transpose::{self, Transpose};
 use spec::Bound;
 
 /// Queries of a tile.
-const QUERIES: usize = 48;
+const QUERIES: usize = 64;
 /// Keys whose scores are held at a time, a multiple of the panel's width.
-const KEYS: usize = 128;
+const KEYS: usize = 192;
 /// Elements between rows of scores: a few more than [`KEYS`], so that rows do not fall on the same cache sets.
 const SCORE_ROW: usize = KEYS + 16;
 
 /// What computes a tile.
 enum Method {
     /// Micro-kernels over packed operands.
-    Tiled { micros: &'static Micros, level: Level, transpose: Transpose },
+    Tiled { products: tile::Products, level: Level, transpose: Transpose },
     /// The definition in f64, straight from the operands.
     Plain,
 }
@@ -61,7 +61,7 @@ impl AttentionStep {
         let method = match isa {
             Isa::Reference => Method::Plain,
             isa => Method::Tiled {
-                micros,
+                products: tile::Products::new(micros, &bound.shape),
                 level: isa.level().ok_or(missing)?,
                 transpose: crate::isa::select(transpose::KERNELS, Some(isa))?.1,
             },
@@ -99,10 +99,10 @@ unsafe impl Step for AttentionStep {
                 // SAFETY: Bound::new checked operands and scratch; these panels belong to this tile.
                 unsafe { pack::run(bound, *transpose, tile.index, memory) };
             }
-            (_, Method::Tiled { micros, level, .. }) => {
+            (_, Method::Tiled { products, level, .. }) => {
                 with_slots(tile::SLOTS, tile::slot_bytes(&bound.shape), |slots| {
                     // SAFETY: as above; phase 0 has packed, and these rows of the output belong to this tile.
-                    unsafe { tile::run(bound, micros, *level, tile.index, slots, memory) };
+                    unsafe { tile::run(bound, products, *level, tile.index, slots, memory) };
                 });
             }
             (_, Method::Plain) => {

@@ -64,7 +64,11 @@ impl pulp::WithSimd for Block<'_> {
             // Relative to 0 while every key so far is hidden: −∞ − 0 still gives weight 0.
             let center = if most == f32::NEG_INFINITY { 0.0 } else { most };
             let sum = weigh(simd, active, center);
-            let factor = (before - center).exp();
+            let factor = match before {
+                f32::NEG_INFINITY => 0.0,
+                before if before == center => 1.0,
+                before => (before - center).exp(),
+            };
             state.most[row] = most;
             state.total[row] = state.total[row] * factor + sum;
             if let Some(output) = output.as_deref_mut().filter(|_| factor != 1.0) {
@@ -94,8 +98,7 @@ fn largest<S: Simd>(simd: S, row: &[S::f32s], before: f32, poison: &mut f32) -> 
         spoilt = simd.select_f32s(simd.equal_f32s(*a, *a), spoilt, *a);
     }
     let most = simd.reduce_max_f32s(simd.max_f32s(most[0], most[1]));
-    let spoilt = bytemuck::cast_slice::<S::f32s, f32>(&[spoilt]).iter().any(|v| v.is_nan());
-    if spoilt || most == f32::INFINITY || most.is_nan() {
+    if simd.reduce_sum_f32s(spoilt).is_nan() || most == f32::INFINITY || most.is_nan() {
         *poison = f32::NAN;
     }
     most

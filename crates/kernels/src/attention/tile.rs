@@ -42,7 +42,7 @@ pub(super) fn place(shape: &AttentionShape, index: usize) -> (usize, usize, usiz
 /// Phase 0 has packed k and v, nothing writes the inputs, and nothing else accesses these rows of the output.
 pub(super) unsafe fn run(
     bound: &Bound,
-    micros: &Micros,
+    products: &Products,
     level: Level,
     index: usize,
     slots: &mut [Slot],
@@ -88,7 +88,7 @@ pub(super) unsafe fn run(
                 depth: shape.depth,
                 accumulate: false,
             };
-            product.run(micros);
+            product.run(products.micros, products.scores);
         }
         if bound.softcap > 0.0 {
             level.dispatch(Cap { scores: &mut *scores, softcap: bound.softcap });
@@ -120,7 +120,7 @@ pub(super) unsafe fn run(
                 depth: count,
                 accumulate: key > 0,
             };
-            product.run(micros);
+            product.run(products.micros, products.values);
         }
     }
     for row in 0..rows {
@@ -214,6 +214,21 @@ unsafe fn apply<T: Copy>(line: &mut [f32], mask: *const T, stride: isize, f: imp
     }
 }
 
+/// Micro-kernels, and the tile shapes (panels, rows) that suit the two products.
+pub(super) struct Products {
+    micros: &'static Micros,
+    scores: (usize, usize),
+    values: (usize, usize),
+}
+
+impl Products {
+    pub(super) fn new(micros: &'static Micros, shape: &AttentionShape) -> Self {
+        let rows = shape.queries.div_ceil(shape.queries.div_ceil(QUERIES).max(1));
+        let best = |columns: usize| best_shape(micros, rows, columns);
+        Self { micros, scores: best(shape.keys.min(KEYS)), values: best(shape.value_depth) }
+    }
+}
+
 /// `c (+)= a·b` over packed panels.
 struct Product {
     a: *const f32,
@@ -232,8 +247,7 @@ impl Product {
     /// # Safety
     /// `a` has `rows` rows of `depth` elements, `b` `panels` panels of `depth` groups, `c` room for `rows` rows of whole
     /// panels that nothing else accesses, and the CPU has the features of `micros`.
-    unsafe fn run(&self, micros: &Micros) {
-        let (nv, mr) = best_shape(micros, self.rows, self.panels * PANEL);
+    unsafe fn run(&self, micros: &Micros, (nv, mr): (usize, usize)) {
         let strips = self.rows.div_ceil(mr);
         for panel in (0..self.panels).step_by(nv) {
             let nv = nv.min(self.panels - panel);

@@ -19,12 +19,13 @@ use crate::arena::{Memory, Pod, Span};
 use crate::isa::{Isa, Kernel, select};
 use crate::operand::SpecError;
 use crate::program::{Step, StepError, Tile};
+use crate::transpose::{self, Transpose};
 use plan::Job;
 
 /// How the elements of a part are walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Whole runs, fills and cache-blocked transposes.
+    /// Whole runs, fills and cache-blocked transposes, those of 32-bit elements in registers.
     Blocked,
     /// One element at a time.
     Naive,
@@ -32,6 +33,7 @@ pub enum Method {
 
 /// Best first.
 pub static KERNELS: &[Kernel<Method>] = &[
+    Kernel { isa: Isa::Avx512, get: || Isa::Avx512.is_available().then_some(Method::Blocked) },
     Kernel { isa: Isa::Portable, get: || Some(Method::Blocked) },
     Kernel { isa: Isa::Reference, get: || Some(Method::Naive) },
 ];
@@ -58,6 +60,7 @@ macro_rules! each {
 pub struct CopyStep {
     jobs: Jobs,
     isa: Isa,
+    transpose: Transpose,
 }
 
 impl CopyStep {
@@ -77,7 +80,8 @@ impl CopyStep {
                 return Err(SpecError::new(format!("copy: elements of {size} bytes; 1, 2, 4 or 8 exist")));
             }
         };
-        Ok(Self { jobs, isa })
+        let (_, transpose) = select(transpose::KERNELS, Some(isa))?;
+        Ok(Self { jobs, isa, transpose })
     }
 }
 
@@ -100,12 +104,12 @@ unsafe impl Step for CopyStep {
         each!(&self.jobs, job => job.tiles(phase))
     }
     fn run(&self, tile: Tile, memory: &Memory<'_>) -> Result<(), StepError> {
-        each!(&self.jobs, job => run(job, tile, memory));
+        each!(&self.jobs, job => run(job, self.transpose, tile, memory));
         Ok(())
     }
 }
 
-fn run<T: Pod>(job: &Job<T>, tile: Tile, memory: &Memory<'_>) {
+fn run<T: Pod>(job: &Job<T>, transpose: Transpose, tile: Tile, memory: &Memory<'_>) {
     let (part, index) = job.part(tile);
     let source = part.source.locate(memory);
     let target = job.target.locate(memory);
@@ -114,7 +118,7 @@ fn run<T: Pod>(job: &Job<T>, tile: Tile, memory: &Memory<'_>) {
     // writes these elements and nothing writes the source.
     unsafe {
         match part.method {
-            Method::Blocked => portable::copy(part, items, source, target),
+            Method::Blocked => portable::copy(part, transpose, items, source, target),
             Method::Naive => reference::copy(part, items, source, target),
         }
     }

@@ -3,6 +3,7 @@
 use super::plan::{BLOCK, Part, Walk, piece};
 use crate::arena::Pod;
 use crate::layout::{Odometer, to_signed};
+use crate::transpose::{SIDE, Transpose};
 use std::ops::Range;
 
 /// Side of the square a transpose turns in registers.
@@ -13,11 +14,17 @@ const MICRO: usize = 8;
 /// # Safety
 /// Every index of the part is in bounds of both pointers, nothing else accesses the elements written, and nothing
 /// writes those read.
-pub(super) unsafe fn copy<T: Pod>(part: &Part<T>, items: Range<usize>, source: *const T, target: *mut T) {
+pub(super) unsafe fn copy<T: Pod>(
+    part: &Part<T>,
+    register: Transpose,
+    items: Range<usize>,
+    source: *const T,
+    target: *mut T,
+) {
     match part.walk {
         Walk::Transpose { axis } => {
             // SAFETY: the caller's promise.
-            unsafe { transpose(part, axis, items, source, target) }
+            unsafe { transpose(part, axis, register, items, source, target) }
         }
         _ => {
             // SAFETY: the caller's promise.
@@ -60,6 +67,7 @@ unsafe fn rows<T: Pod>(part: &Part<T>, items: Range<usize>, source: *const T, ta
 unsafe fn transpose<T: Pod>(
     part: &Part<T>,
     axis: usize,
+    register: Transpose,
     items: Range<usize>,
     source: *const T,
     target: *mut T,
@@ -80,7 +88,7 @@ unsafe fn transpose<T: Pod>(
         unsafe {
             let source = source.offset(walk.at[0] + to_signed(i) * from_step + to_signed(j));
             let target = target.offset(walk.at[1] + to_signed(j) * to_step + to_signed(i));
-            square(source, from_step, target, to_step, rows, columns);
+            square(source, from_step, target, to_step, rows, columns, register);
         }
         if (item + 1).is_multiple_of(across * down) {
             walk.advance();
@@ -99,10 +107,21 @@ unsafe fn square<T: Pod>(
     to_step: isize,
     rows: usize,
     columns: usize,
+    register: Transpose,
 ) {
-    let (whole_rows, whole_columns) = (rows / MICRO * MICRO, columns / MICRO * MICRO);
-    for j in (0..whole_columns).step_by(MICRO) {
-        for i in (0..whole_rows).step_by(MICRO) {
+    let side = if size_of::<T>() == size_of::<f32>() { SIDE } else { MICRO };
+    let (whole_rows, whole_columns) = (rows / side * side, columns / side * side);
+    for j in (0..whole_columns).step_by(side) {
+        for i in (0..whole_rows).step_by(side) {
+            if size_of::<T>() == size_of::<f32>() {
+                // SAFETY: the square lies inside both; elements of 32 bits are only moved.
+                unsafe {
+                    let source = source.offset(to_signed(i) * from_step + to_signed(j));
+                    let target = target.offset(to_signed(j) * to_step + to_signed(i));
+                    register(source.cast(), from_step, target.cast(), to_step);
+                }
+                continue;
+            }
             let mut tile = [[T::zeroed(); MICRO]; MICRO];
             for (k, row) in tile.iter_mut().enumerate() {
                 // SAFETY: row i + k, columns j..j + MICRO are inside; an array of Pod may be read unaligned.

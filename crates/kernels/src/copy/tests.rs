@@ -7,7 +7,7 @@ use crate::layout::Layout;
 use crate::operand::{Constant, Operand};
 use proptest::prelude::*;
 
-const BOTH: [Option<Isa>; 2] = [Some(Isa::Portable), Some(Isa::Reference)];
+const ALL: [Option<Isa>; 3] = [Some(Isa::Avx512), Some(Isa::Portable), Some(Isa::Reference)];
 
 fn numbers(count: usize) -> Vec<u32> {
     (0..u32::try_from(count).unwrap()).collect()
@@ -15,7 +15,7 @@ fn numbers(count: usize) -> Vec<u32> {
 
 /// Runs with each method and asserts the result.
 fn check<T: Pod + PartialEq + std::fmt::Debug>(fixture: &Fixture, spec: &CopySpec, expected: &[T]) {
-    for force in BOTH {
+    for force in ALL {
         let step = CopyStep::new(spec.clone(), force).unwrap();
         assert_eq!(fixture.run::<T>(step, spec.target), expected, "{force:?} {spec:?}");
     }
@@ -167,11 +167,19 @@ proptest! {
     #[test]
     fn every_walk_matches_the_reference(
         dims in prop::collection::vec(0_usize..9, 0..5),
+        long in 1_usize..6,
         seed in 0_usize..10_000,
         broadcast in prop::collection::vec(0_u8..4, 5),
         element in 0_usize..4,
     ) {
         let size = [1, 2, 4, 8][element];
+        // Two dims past the sides of the register and cache blocks.
+        let mut dims = dims;
+        if dims.len() <= 3
+            && let [first, .., last] = dims.as_mut_slice()
+        {
+            (*first, *last) = (*first * long, *last * long * 3);
+        }
         // Source dims in an order the seed picks, some broadcast, some reversed.
         let mut order: Vec<usize> = (0..dims.len()).collect();
         order.sort_by_key(|&a| (a * 7_919 + seed) % 11);
@@ -193,8 +201,9 @@ proptest! {
         let source = fixture.input(&bytes);
         let target = fixture.output::<u8>(count * size);
         let spec = CopySpec::gather_view(size, source, from, target);
-        let [fast, slow] = BOTH.map(|force| fixture.run::<u8>(CopyStep::new(spec.clone(), force).unwrap(), target));
-        prop_assert_eq!(fast, slow);
+        let [wide, fast, slow] = ALL.map(|force| fixture.run::<u8>(CopyStep::new(spec.clone(), force).unwrap(), target));
+        prop_assert_eq!(&fast, &slow);
+        prop_assert_eq!(wide, slow);
     }
 }
 

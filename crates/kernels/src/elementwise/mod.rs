@@ -133,7 +133,7 @@ impl ChainStep {
     unsafe fn block(&self, start: usize, lanes: usize, slots: &mut [Slot], memory: &Memory<'_>, first: bool) {
         for (index, input) in self.inputs.iter().enumerate() {
             let uniform = input.layout.dims.is_empty();
-            if uniform && !first {
+            if (uniform && !first) || !self.schedule.used[index] {
                 continue;
             }
             let (start, lanes) = if uniform { (0, BLOCK) } else { (start, lanes) };

@@ -131,10 +131,25 @@ fn unary<S: Simd>(simd: S, function: Unary, out: &mut [f32], a: &[f32]) {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is the result's precision")]
 #[inline(always)]
 fn sine<S: Simd>(simd: S, out: &mut [f32], a: &[f32], quadrants: u32, exact: fn(f64) -> f64) {
     map!(out, a, x => functions::sine(simd, x, quadrants));
+    let mut most = simd.splat_f32s(0.0);
+    for x in S::as_simd_f32s(a).0 {
+        most = larger(simd, most, simd.abs_f32s(*x));
+    }
+    let most: f32 =
+        bytemuck::cast_slice(&[most]).iter().fold(0.0, |m: f32, x: &f32| if m >= *x { m } else { *x });
+    if most.is_nan() || most > functions::TRIGONOMETRIC_LIMIT {
+        far_sine(out, a, exact);
+    }
+}
+
+/// Lanes whose argument the vector function cannot reduce. Not inlined: the loop above would be made to speculate it.
+#[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is the result's precision")]
+#[cold]
+#[inline(never)]
+fn far_sine(out: &mut [f32], a: &[f32], exact: fn(f64) -> f64) {
     for (out, x) in out.iter_mut().zip(a) {
         if x.is_nan() || x.abs() > functions::TRIGONOMETRIC_LIMIT {
             *out = exact(f64::from(*x)) as f32;

@@ -21,6 +21,8 @@ pub(super) struct Schedule {
     pub(super) slots: usize,
     /// Slot of each value; unused values have one too.
     pub(super) slot_of: Vec<usize>,
+    /// Which inputs some operation or output reads.
+    pub(super) used: Vec<bool>,
     /// Immediates, evaluated once per tile.
     pub(super) immediates: Vec<Instruction>,
     /// The rest, evaluated per block.
@@ -40,6 +42,7 @@ pub(super) fn schedule(chain: &Chain, uniform: &[bool], outputs: &[Value]) -> Sc
     for output in outputs {
         last[output.0] = usize::MAX;
     }
+    let used = last[..chain.inputs].iter().map(|&position| position > 0).collect();
     for (input, _) in uniform.iter().enumerate().filter(|(_, uniform)| **uniform) {
         last[input] = usize::MAX;
     }
@@ -74,7 +77,7 @@ pub(super) fn schedule(chain: &Chain, uniform: &[bool], outputs: &[Value]) -> Sc
         let kind = decisive.map_or(Kind::Float, |value| chain.kinds[value.0]);
         list.push(Instruction { op: *op, kind, result: slot_of[value], operands });
     }
-    Schedule { slots, slot_of, immediates, body }
+    Schedule { slots, slot_of, used, immediates, body }
 }
 
 #[cfg(test)]

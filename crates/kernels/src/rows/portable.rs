@@ -25,10 +25,21 @@ fn sum<S: Simd>(simd: S, row: &[f32], center: f32, fold: impl Fold<S>) -> f64 {
     }
     let [a, b, c, d] = lanes;
     let total = simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d));
-    let mut joined = 0.0;
-    for value in bytemuck::cast_slice::<S::f32s, f32>(&[total]) {
-        joined += f64::from(*value);
+    // Halving: a chain of additions would cost as much as the rest of a short row.
+    let mut wide = [0.0_f64; 32];
+    let values: &[f32] = bytemuck::cast_slice(std::slice::from_ref(&total));
+    for (wide, value) in wide.iter_mut().zip(values) {
+        *wide = f64::from(*value);
     }
+    let mut half = S::F32_LANES;
+    while half > 1 {
+        half /= 2;
+        let (low, high) = wide.split_at_mut(half);
+        for (low, high) in low.iter_mut().zip(high) {
+            *low += *high;
+        }
+    }
+    let mut joined = wide[0];
     for value in tail {
         joined += f64::from(fold.scalar(0.0, value - center));
     }
