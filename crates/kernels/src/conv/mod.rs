@@ -5,6 +5,7 @@
 //! Depthwise convolution is a family of its own: here a group costs a product of its own.
 
 mod gather;
+mod operands;
 mod step;
 #[cfg(test)]
 mod tests;

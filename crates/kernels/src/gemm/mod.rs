@@ -131,7 +131,8 @@ impl GemmSpec {
     }
 
     /// Bytes of scratch that the step needs: prepared rows of A (normalised, quantized) and a packed dynamic B.
-    /// The planner allots them for the step's duration, 64-byte aligned.
+    /// The planner allots them for the step's duration, 64-byte aligned. `usize::MAX` when the count overflows; `build`
+    /// then says so.
     pub fn scratch_bytes(&self) -> usize {
         operands::ScratchLayout::of(self).map_or(usize::MAX, |layout| layout.total)
     }

@@ -6,10 +6,14 @@
 
 use super::GemmError;
 use crate::arena::Line;
+use crate::isa::{Isa, IsaError};
 use half::{bf16, f16};
 
 /// Columns of a panel.
 pub const PANEL: usize = 16;
+
+/// Source rows that are packed together: few enough to be read as streams, whatever their stride.
+const ROWS: usize = 16;
 
 /// Largest K for which 255·128·K fits an i32 accumulator.
 pub const INT8_MAX_K: usize = 65_536;
@@ -42,6 +46,15 @@ impl Precision {
             Self::Bf16Dot => "bf16dot",
             Self::Int8 => "int8",
         }
+    }
+
+    /// The instruction set that its kernels run on here. Whoever chooses a precision should ask: without AVX512-BF16,
+    /// `Bf16Dot` runs on portable code, far slower than `Bf16`.
+    ///
+    /// # Errors
+    /// A `FUSEBOX_KERNEL` that names nothing this CPU can run.
+    pub fn isa(self) -> Result<Isa, IsaError> {
+        super::micro::micros(self, None).map(|(isa, _)| isa)
     }
 
     /// Bytes of one stored weight.
@@ -174,7 +187,7 @@ impl PackedB {
         let bytes = Self::panel_bytes_of(precision, k)
             .checked_mul(n.div_ceil(PANEL))
             .ok_or(GemmError::TooLarge { k, n })?;
-        let panels = vec![Line([0; 64]); bytes.div_ceil(64)];
+        let panels = bytemuck::zeroed_vec(bytes.div_ceil(64));
         let mut packed = Self { precision, k, n, panels, scales: Vec::new(), sums: Vec::new() };
         let layout = Layout { k, n, transposed };
         match (precision, source) {
@@ -189,17 +202,13 @@ impl PackedB {
             (Precision::Int8, _) => {
                 packed.scales = channel_scales(source, layout);
                 let scales = packed.scales.clone();
-                packed.fill(layout, |index, column| {
-                    (source.at(index) / scales[column]).round_ties_even().clamp(-127.0, 127.0) as i8
-                });
+                packed.fill(layout, |index, column| quantize(source.at(index) / scales[column]));
             }
-            (Precision::F32, Source::F32(values)) => packed.fill(layout, |index, _| values[index]),
+            (Precision::F32, Source::F32(values)) => packed.copy(layout, values),
             (Precision::F32, _) => packed.fill(layout, |index, _| source.at(index)),
-            (Precision::F16, Source::F16(values)) => packed.fill(layout, |index, _| values[index]),
+            (Precision::F16, Source::F16(values)) => packed.copy(layout, values),
             (Precision::F16, _) => packed.fill(layout, |index, _| f16::from_f32(source.at(index))),
-            (Precision::Bf16 | Precision::Bf16Dot, Source::Bf16(values)) => {
-                packed.fill(layout, |index, _| values[index]);
-            }
+            (Precision::Bf16 | Precision::Bf16Dot, Source::Bf16(values)) => packed.copy(layout, values),
             (Precision::Bf16 | Precision::Bf16Dot, _) => {
                 packed.fill(layout, |index, _| bf16::from_f32(source.at(index)));
             }
@@ -208,13 +217,31 @@ impl PackedB {
         Ok(packed)
     }
 
+    /// Writes every panel from values that are stored as they are. Whole lines of a panel are copied at once where
+    /// they are contiguous.
+    fn copy<T: bytemuck::Pod>(&mut self, layout: Layout, values: &[T]) {
+        if layout.transposed || self.precision.k_group() > 1 || self.k == 0 {
+            self.fill(layout, |index, _| values[index]);
+            return;
+        }
+        let (k, n) = (self.k, self.n);
+        let panels: &mut [T] = bytemuck::cast_slice_mut(&mut self.panels);
+        for first in (0..k).step_by(ROWS) {
+            for (index, panel) in panels.chunks_exact_mut(PANEL * k).take(n.div_ceil(PANEL)).enumerate() {
+                let columns = index * PANEL..n.min(index * PANEL + PANEL);
+                for row in first..k.min(first + ROWS) {
+                    let line = &mut panel[row * PANEL..][..columns.len()];
+                    line.copy_from_slice(&values[row * n..][columns.clone()]);
+                }
+            }
+        }
+    }
+
     /// Writes every panel: element (k, n) goes to panel n/16, group k/g, column n%16, place k%g.
     fn fill<T: bytemuck::Pod>(&mut self, layout: Layout, value: impl Fn(usize, usize) -> T) {
         let group = self.precision.k_group();
         let panel = PANEL * self.precision.padded_k(self.k);
         let out: &mut [T] = bytemuck::cast_slice_mut(&mut self.panels);
-        // Rows in blocks: the columns of one source row that the next panel needs are then still in the cache.
-        const ROWS: usize = 64;
         for first in (0..self.k).step_by(ROWS) {
             for column in (0..self.n).step_by(PANEL) {
                 let width = PANEL.min(self.n - column);
@@ -313,6 +340,11 @@ impl PackedB {
     }
 }
 
+/// Rounds half to even and saturates to ±127, without a library call: adding 1.5·2²³ leaves the integer in the low byte.
+fn quantize(steps: f32) -> i8 {
+    (steps.clamp(-127.0, 127.0) + 12_582_912.0).to_bits() as i8
+}
+
 /// max|w| / 127 per output channel; 1 for a channel of zeros.
 fn channel_scales(source: Source<'_>, layout: Layout) -> Vec<f32> {
     let mut peaks = vec![0.0f32; layout.n];
@@ -328,4 +360,47 @@ fn channel_scales(source: Source<'_>, layout: Layout) -> Vec<f32> {
         }
     }
     peaks.iter().map(|&peak| if peak > 0.0 && peak.is_finite() { peak / 127.0 } else { 1.0 }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantization_rounds_half_to_even_and_saturates() {
+        for step in -2000..=2000 {
+            let value = step as f32 / 8.0;
+            let expected = value.round_ties_even().clamp(-127.0, 127.0) as i8;
+            assert_eq!(quantize(value), expected, "{value}");
+        }
+        assert_eq!(quantize(f32::INFINITY), 127);
+    }
+
+    #[test]
+    fn every_layout_packs_the_same_matrix() {
+        let (k, n) = (37, 41);
+        let values: Vec<f32> = (0..k * n).map(|i| (i as f32 * 0.37).sin()).collect();
+        let turned: Vec<f32> = (0..k * n).map(|i| values[i % k * n + i / k]).collect();
+        for precision in Precision::ALL {
+            let plain = PackedB::pack(precision, k, n, Source::F32(&values), false).unwrap();
+            let transposed = PackedB::pack(precision, k, n, Source::F32(&turned), true).unwrap();
+            let halves: Vec<f16> = values.iter().map(|x| f16::from_f32(*x)).collect();
+            let half = PackedB::pack(precision, k, n, Source::F16(&halves), false).unwrap();
+            for (row, column) in (0..k * n).map(|i| (i / n, i % n)) {
+                let value = plain.value(row, column);
+                assert_eq!(value, transposed.value(row, column), "{precision}");
+                let exact = f64::from(values[row * n + column]);
+                let scale = plain.scales().get(column).map_or(1.0, |s| f64::from(*s));
+                let error = match precision {
+                    Precision::F32 => 0.0,
+                    Precision::F16 => exact.abs() / 2048.0,
+                    Precision::Bf16 | Precision::Bf16Dot => exact.abs() / 256.0,
+                    Precision::Int8 => scale / 2.0 + 1e-7,
+                };
+                assert!((value * scale - exact).abs() <= error, "{precision}: {value} for {exact}");
+                let near = (half.value(row, column) * scale - exact).abs();
+                assert!(near <= 2.5 * error + exact.abs() / 1024.0, "{precision} from f16");
+            }
+        }
+    }
 }
