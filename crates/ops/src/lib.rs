@@ -29,6 +29,7 @@ pub mod window;
 mod check;
 
 mod activation;
+mod attention;
 mod control;
 mod conv;
 mod elementwise;

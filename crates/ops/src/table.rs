@@ -12,6 +12,7 @@ pub struct OpId(pub u32);
 /// One row per family.
 static FAMILIES: &[(&str, &[&dyn Op])] = &[
     ("activation", crate::activation::OPS),
+    ("attention", crate::attention::OPS),
     ("control", crate::control::OPS),
     ("conv", crate::conv::OPS),
     ("elementwise", crate::elementwise::OPS),

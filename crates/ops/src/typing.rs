@@ -2,7 +2,7 @@
 
 use crate::op::{Arg, Infer, Inferred, Schema};
 use crate::{InferError, Op};
-use fusebox_ir::{Dim, Function, Graph, Node, NodeId, TensorType, Type, ValueId};
+use fusebox_ir::{Dim, Function, Graph, Node, NodeId, Region, TensorType, Type, ValueId};
 use std::cell::Cell;
 
 /// Elements that a shape-like value may have to be evaluated symbolically.
@@ -86,7 +86,8 @@ fn infer_node(
         Arg { ty: &graph.value(*value).ty, constant, dims: typing.dims[value.0 as usize].as_deref() }
     };
     let inputs: Vec<Option<Arg<'_>>> = node.inputs.iter().map(|slot| slot.as_ref().map(arg)).collect();
-    let (attrs, regions, outputs) = (&node.attrs, node.regions.as_slice(), node.outputs.len());
+    let regions = typed_regions(graph, node);
+    let (attrs, regions, outputs) = (&node.attrs, regions.as_slice(), node.outputs.len());
     let cx = Infer { attrs, inputs: &inputs, outputs, regions, fresh };
     if let Some(op) = crate::op(&node.op) {
         return infer_op(op, &cx).map(Some);
@@ -96,6 +97,21 @@ fn infer_node(
         Some(function) => infer_body(Some(function.instantiate(attrs)), &cx).map(Some),
         None => Ok(None),
     }
+}
+
+/// The node's subgraphs with what they capture typed as outside.
+fn typed_regions(graph: &Graph, node: &Node) -> Vec<Region> {
+    let mut regions = node.regions.clone();
+    for region in &mut regions {
+        for (inner, outer) in region.graph.captured.clone().into_iter().zip(&region.captures) {
+            let outer = graph.value(*outer);
+            let inner = region.graph.value_mut(inner);
+            if outer.ty != Type::Unknown {
+                inner.ty = outer.ty.clone();
+            }
+        }
+    }
+    regions
 }
 
 /// Infers one operator after checking its arity.

@@ -221,12 +221,7 @@ fn emit_attention(e: &mut Emit<'_>, attrs: &AttentionAttrs) -> Option<ValueId> {
     let scale = e.scalar(f64::from(attrs.scale?));
     let scaled = e.op("Mul", &[q, scale]);
     let mut scores = e.op("MatMul", &[scaled, keys]);
-    if attrs.softcap > 0.0 {
-        let cap = e.scalar(f64::from(attrs.softcap));
-        let bounded = e.op("Div", &[scores, cap]);
-        let bounded = e.op("Tanh", &[bounded]);
-        scores = e.op("Mul", &[bounded, cap]);
-    }
+    scores = emit_softcap(e, scores, attrs.softcap);
     scores = emit_mask(e, scores);
     if attrs.causal {
         scores = emit_causal(e, scores, q, k);
@@ -245,20 +240,31 @@ fn emit_attention(e: &mut Emit<'_>, attrs: &AttentionAttrs) -> Option<ValueId> {
 }
 
 /// `[B, S, H·D]` to `[B, H, S, D]`.
-fn split_heads(e: &mut Emit<'_>, x: ValueId, heads: i64) -> ValueId {
+pub(crate) fn split_heads(e: &mut Emit<'_>, x: ValueId, heads: i64) -> ValueId {
     let split = e.reshape(x, &[0, 0, heads, -1]);
     e.transpose(split, &[0, 2, 1, 3])
 }
 
 /// `[B, KV, T, D]` to `[B, KV·group, T, D]`. The heads go last before they are merged, so that no size besides their
 /// count needs to be known.
-fn repeat_heads(e: &mut Emit<'_>, x: ValueId, group: i64) -> ValueId {
+pub(crate) fn repeat_heads(e: &mut Emit<'_>, x: ValueId, group: i64) -> ValueId {
     let column = e.unsqueeze(x, &[2]);
     let shape = e.b.i64s(&[1, 1, group, 1, 1]);
     let repeated = e.op("Expand", &[column, shape]);
     let last = e.transpose(repeated, &[0, 3, 4, 1, 2]);
     let merged = e.reshape(last, &[0, 0, 0, -1]);
     e.transpose(merged, &[0, 3, 1, 2])
+}
+
+/// `cap·tanh(scores/cap)` where the cap is positive.
+pub(crate) fn emit_softcap(e: &mut Emit<'_>, scores: ValueId, cap: f32) -> ValueId {
+    if cap <= 0.0 {
+        return scores;
+    }
+    let cap = e.scalar(f64::from(cap));
+    let bounded = e.op("Div", &[scores, cap]);
+    let bounded = e.op("Tanh", &[bounded]);
+    e.op("Mul", &[bounded, cap])
 }
 
 fn emit_mask(e: &mut Emit<'_>, scores: ValueId) -> ValueId {

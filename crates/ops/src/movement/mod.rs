@@ -25,6 +25,7 @@ mod unsqueeze;
 use crate::Op;
 
 pub(crate) use cast::{cast, dtype_attr};
+pub(crate) use concat::concat;
 
 /// The operators of this family.
 pub(crate) const OPS: &[&dyn Op] = &[

@@ -1,0 +1,119 @@
+//! What If, Loop and Scan share: typing and running of their subgraphs, and joining what several runs give.
+//!
+//! Refuses to know any of the three. Captured values are typed where the interpreter of types filled them in.
+
+use crate::op::{Eval, Infer, Inferred};
+use crate::typing::infer_with;
+use crate::{Datum, EvalError, InferError};
+use fusebox_ir::{Dim, Graph, Region, Tensor, TensorType, Type};
+
+/// Iterations after which a loop is refused: one that never ends must not hang the program.
+pub(super) const MAX_ITERATIONS: usize = 10_000_000;
+
+/// The subgraph of a name.
+///
+/// # Errors
+/// When the node has none.
+pub(super) fn region<'a>(regions: &'a [Region], name: &str) -> Result<(usize, &'a Region), InferError> {
+    let missing = || InferError::Attribute { name: name.into(), expected: "a subgraph".into() };
+    regions.iter().enumerate().find(|(_, region)| region.name == name).ok_or_else(missing)
+}
+
+/// Runs the subgraph of a name.
+///
+/// # Errors
+/// What the subgraph reports.
+pub(super) fn run(cx: &Eval<'_>, name: &str, inputs: Vec<Datum>) -> Result<Vec<Datum>, EvalError> {
+    let (index, region) = region(cx.regions, name)?;
+    if inputs.len() != region.graph.inputs.len() {
+        let (found, expected) = (inputs.len(), region.graph.inputs.len());
+        return Err(EvalError::value(format!("the subgraph {name} takes {expected} inputs, found {found}")));
+    }
+    let inputs: Vec<Option<Datum>> = inputs.into_iter().map(Some).collect();
+    let captures = cx.captures.get(index).map_or(&[][..], Vec::as_slice);
+    cx.interpreter.run(&region.graph, &inputs, captures)
+}
+
+/// Types of a subgraph's outputs for the given input types; unknown ones leave what the graph declares.
+///
+/// # Errors
+/// The contradiction inside.
+pub(super) fn infer(graph: &Graph, inputs: &[Type]) -> Result<Vec<Inferred>, InferError> {
+    let mut graph = graph.clone();
+    let formals = graph.inputs.clone();
+    for (formal, ty) in formals.into_iter().zip(inputs) {
+        if *ty != Type::Unknown {
+            graph.value_mut(formal).ty = ty.clone();
+        }
+    }
+    let typing = infer_with(&mut graph, &[], Vec::new()).map_err(|error| error.source)?;
+    let of = |id: &fusebox_ir::ValueId| {
+        let dims = typing.dims.get(id.0 as usize).cloned().flatten();
+        Inferred { ty: graph.value(*id).ty.clone(), dims }
+    };
+    Ok(graph.outputs.iter().map(of).collect())
+}
+
+/// Type that both of two types are of: sizes that differ become fresh.
+pub(super) fn join(a: &Type, b: &Type, cx: &Infer<'_>) -> Type {
+    match (a, b) {
+        _ if a == b => a.clone(),
+        (Type::Tensor(a), Type::Tensor(b)) if a.dtype == b.dtype => match (&a.shape, &b.shape) {
+            (Some(x), Some(y)) if x.len() == y.len() => {
+                let size = |(x, y): (&Dim, &Dim)| if x == y { x.clone() } else { (cx.fresh)() };
+                TensorType::new(a.dtype, x.iter().zip(y).map(size)).into()
+            }
+            _ => TensorType::unranked(a.dtype).into(),
+        },
+        (Type::Sequence(a), Type::Sequence(b)) => Type::Sequence(Box::new(join(a, b, cx))),
+        _ => Type::Unknown,
+    }
+}
+
+/// The type without its sizes: what stays true over iterations that may change them.
+pub(super) fn without_sizes(ty: &Type) -> Type {
+    ty.tensor().map_or(Type::Unknown, |tensor| TensorType::unranked(tensor.dtype).into())
+}
+
+/// Joins the values of an output over all iterations along a new axis; `declared` gives the type when there were none.
+///
+/// # Errors
+/// When they differ in type or shape.
+pub(super) fn stack(values: Vec<Datum>, axis: i64, declared: &Type) -> Result<Datum, EvalError> {
+    let tensors: Vec<Tensor> = values.into_iter().map(Datum::into_tensor).collect::<Result<_, _>>()?;
+    let Some(first) = tensors.first() else { return empty(axis, declared) };
+    let at = crate::axis::normalize(axis, first.shape().len() + 1)?;
+    let widened = |tensor: &Tensor| {
+        let mut shape = tensor.shape().to_vec();
+        shape.insert(at.min(shape.len()), 1);
+        tensor.reshaped(shape)
+    };
+    let tensors: Vec<Tensor> = tensors.iter().map(widened).collect::<Result<_, _>>()?;
+    let parts: Vec<&Tensor> = tensors.iter().collect();
+    Ok(crate::movement::concat(&parts, at as i64)?.into())
+}
+
+/// The result of no iterations: an empty axis, sizes that are not known 0.
+fn empty(axis: i64, declared: &Type) -> Result<Datum, EvalError> {
+    let unknown = || EvalError::unsupported("an output of zero iterations whose type is not declared");
+    let ty = declared.tensor().ok_or_else(unknown)?;
+    let size = |dim: &Dim| dim.value().and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+    let mut shape: Vec<usize> = ty.shape.iter().flatten().map(size).collect();
+    let at = crate::axis::normalize(axis, shape.len() + 1)?;
+    shape.insert(at, 0);
+    let none = crate::select::zero(ty.dtype)?;
+    Ok(crate::select::select(&none, shape, std::iter::empty())?.into())
+}
+
+/// A single boolean.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn condition(datum: &Datum) -> Result<bool, EvalError> {
+    let tensor = datum.tensor()?;
+    let wrong = || EvalError::value(format!("the condition must be one bool, found {}", tensor.ty()));
+    match (tensor.dtype(), tensor.data().first()) {
+        (fusebox_ir::DType::Bool, Some(byte)) if tensor.len() == 1 => Ok(*byte != 0),
+        _ => Err(wrong()),
+    }
+}
