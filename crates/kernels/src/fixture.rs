@@ -1,4 +1,6 @@
 //! Test bed: lays values out in an arena, runs one step with several team sizes, reads the result back.
+//!
+//! Outputs begin as poison, so that elements a kernel forgets are seen. Values are reproducible.
 
 use crate::arena::{ALIGN, Arena, Pod, Span};
 use crate::program::{Program, Step};

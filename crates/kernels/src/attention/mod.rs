@@ -8,6 +8,7 @@
 //! Results depend on the shape and the instruction set, never on the number of threads.
 
 mod pack;
+mod product;
 mod reference;
 mod softmax;
 mod spec;
@@ -36,7 +37,7 @@ const SCORE_ROW: usize = KEYS + 16;
 /// What computes a tile.
 enum Method {
     /// Micro-kernels over packed operands.
-    Tiled { products: tile::Products, level: Level, transpose: Transpose },
+    Tiled { products: product::Products, level: Level, transpose: Transpose },
     /// The definition in f64, straight from the operands.
     Plain,
 }
@@ -61,7 +62,7 @@ impl AttentionStep {
         let method = match isa {
             Isa::Reference => Method::Plain,
             isa => Method::Tiled {
-                products: tile::Products::new(micros, &bound.shape),
+                products: product::Products::new(micros, &bound.shape),
                 level: isa.level().ok_or(missing)?,
                 transpose: crate::isa::select(transpose::KERNELS, Some(isa))?.1,
             },

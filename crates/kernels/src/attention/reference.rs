@@ -1,4 +1,7 @@
 //! The oracle: the definition in f64, straight from the operands.
+//!
+//! Runs the tiles of phase 1 alone; there is nothing to pack. Slow by design: one score at a time, a row's scores in a
+//! list.
 
 use super::spec::{Bound, Mask};
 use super::tile::place;

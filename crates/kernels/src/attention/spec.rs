@@ -1,4 +1,7 @@
 //! What attention is over: shapes, strided operands, masks; and their checks.
+//!
+//! Owns every proof that the kernel's unchecked accesses rest on; computes nothing. [`AttentionSpec`] is what callers
+//! fill in, [`Bound`] what has passed.
 
 use crate::arena::Span;
 use crate::gemm::PANEL;

@@ -1,4 +1,6 @@
 //! Attention against its definition on every instruction set: sizes around tile edges, strides, masks, causality.
+//!
+//! The reference kernel is the oracle, itself checked by hand on two keys.
 
 use super::*;
 use crate::fixture::{Fixture, assert_close, values};

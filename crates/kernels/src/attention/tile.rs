@@ -1,10 +1,14 @@
 //! Phase 1: one head × one block of queries, over all blocks of keys.
+//!
+//! Per block of keys: scores through the micro-kernels, cap, mask, online softmax, product with v. Everything lives in
+//! per-thread working memory until the rows are written.
 
+use super::product::{Product, Products};
 use super::softmax::{Block, Cap, State};
 use super::spec::{AttentionShape, Bound, Mask};
 use super::{KEYS, QUERIES, SCORE_ROW};
 use crate::arena::Memory;
-use crate::gemm::{self, Micros, PANEL, best_shape};
+use crate::gemm::PANEL;
 use crate::isa::Level;
 use crate::layout::to_signed;
 use crate::scratch::Slot;
@@ -36,6 +40,23 @@ pub(super) fn place(shape: &AttentionShape, index: usize) -> (usize, usize, usiz
     (head / shape.heads, head % shape.heads, first, end)
 }
 
+/// One tile at work.
+struct Work<'a> {
+    bound: &'a Bound,
+    memory: &'a Memory<'a>,
+    batch: usize,
+    head: usize,
+    /// First query.
+    first: usize,
+    rows: usize,
+    /// Elements of a row of `output`: whole panels.
+    width: usize,
+    queries: &'a mut [f32],
+    scores: &'a mut [f32],
+    output: &'a mut [f32],
+    state: State<'a>,
+}
+
 /// Computes one tile.
 ///
 /// # Safety
@@ -53,35 +74,78 @@ pub(super) unsafe fn run(
     let rows = end - first;
     let width = shape.value_depth.next_multiple_of(PANEL);
     let [queries, scores, output, state] = slots else { unreachable!("AttentionStep lends SLOTS slots") };
-    let queries = &mut queries.floats_mut()[..rows * shape.depth];
-    let scores = &mut scores.floats_mut()[..rows * SCORE_ROW];
-    let output = &mut output.floats_mut()[..rows * width];
     let (most, state) = state.floats_mut().split_at_mut(QUERIES);
     let (total, state) = state.split_at_mut(QUERIES);
-    let poison = &mut state[..QUERIES];
-    most.fill(f32::NEG_INFINITY);
-    total.fill(0.0);
-    poison.fill(0.0);
-    // SAFETY: rows first..end of q exist.
-    unsafe { stage_queries(bound, batch, head, first, queries, memory) };
-    let (packed_keys, packed_values) = bound.packed(batch, bound.kv_head(head));
-    let scratch = bound.scratch.locate(memory).cast_const();
-    // SAFETY: packed() lies in scratch, which was checked to hold every head.
-    let (keys, values) = unsafe { (scratch.add(packed_keys), scratch.add(packed_values)) };
-    let last = bound.visible(end - 1);
-    for key in (0..last).step_by(KEYS) {
-        let count = KEYS.min(last - key);
+    let mut work = Work {
+        bound,
+        memory,
+        batch,
+        head,
+        first,
+        rows,
+        width,
+        queries: &mut queries.floats_mut()[..rows * shape.depth],
+        scores: &mut scores.floats_mut()[..rows * SCORE_ROW],
+        output: &mut output.floats_mut()[..rows * width],
+        state: State { most, total, poison: &mut state[..QUERIES] },
+    };
+    work.state.most.fill(f32::NEG_INFINITY);
+    work.state.total.fill(0.0);
+    work.state.poison.fill(0.0);
+    // SAFETY: the caller's promise; blocks of keys come in order and cover all that the last query sees.
+    unsafe {
+        work.stage();
+        let last = bound.visible(end - 1);
+        for key in (0..last).step_by(KEYS) {
+            work.block(key, KEYS.min(last - key), products, level);
+        }
+        work.store();
+    }
+}
+
+impl Work<'_> {
+    /// Copies the rows of q side by side.
+    ///
+    /// # Safety
+    /// Nothing writes q.
+    unsafe fn stage(&mut self) {
+        let Self { bound, first, .. } = *self;
+        let depth = bound.shape.depth;
+        if depth == 0 {
+            return;
+        }
+        let q = bound.q.source.locate(self.memory);
+        for (row, line) in self.queries.chunks_exact_mut(depth).enumerate() {
+            // SAFETY: rows first..first + rows of q exist.
+            let source = unsafe {
+                let row = q.add(bound.q.start(self.batch, self.head) + (first + row) * bound.q.row);
+                std::slice::from_raw_parts(row, depth)
+            };
+            line.copy_from_slice(source);
+        }
+    }
+
+    /// Adds what `count` keys from `key` on contribute.
+    ///
+    /// # Safety
+    /// As for [`run`]; all keys before `key` have been added.
+    unsafe fn block(&mut self, key: usize, count: usize, products: &Products, level: Level) {
+        let Self { bound, first, rows, width, .. } = *self;
+        let shape = &bound.shape;
         let visible: [usize; QUERIES] =
             std::array::from_fn(|row| bound.visible(first + row).saturating_sub(key).min(count));
         let visible = &visible[..rows];
-        // SAFETY: panels from `key` on hold at least `count` keys; scores have room for whole panels.
+        let (keys, values) = bound.packed(self.batch, bound.kv_head(self.head));
+        let scratch = bound.scratch.locate(self.memory).cast_const();
+        // SAFETY: scratch holds every head; panels from `key` on hold at least `count` keys; scores have room for
+        // whole panels.
         unsafe {
             let product = Product {
-                a: queries.as_ptr(),
+                a: self.queries.as_ptr(),
                 a_row: shape.depth,
-                b: keys.add(key * shape.depth),
+                b: scratch.add(keys + key * shape.depth),
                 b_panel: shape.depth * PANEL,
-                c: scores.as_mut_ptr(),
+                c: self.scores.as_mut_ptr(),
                 c_row: SCORE_ROW,
                 rows,
                 panels: count.div_ceil(PANEL),
@@ -91,29 +155,30 @@ pub(super) unsafe fn run(
             product.run(products.micros, products.scores);
         }
         if bound.softcap > 0.0 {
-            level.dispatch(Cap { scores: &mut *scores, softcap: bound.softcap });
+            level.dispatch(Cap { scores: &mut *self.scores, softcap: bound.softcap });
         }
         if let Some(mask) = &bound.mask {
             // SAFETY: the mask's layout was checked against its operand.
-            unsafe { add_mask(mask, [batch, head, first, key], scores, visible, memory) };
+            unsafe { add_mask(mask, [self.batch, self.head, first, key], self.scores, visible, self.memory) };
         }
+        let State { most, total, poison } = &mut self.state;
         level.dispatch(Block {
-            scores: &mut *scores,
+            scores: &mut *self.scores,
             score_row: SCORE_ROW,
             keys: count,
             visible,
-            state: State { most: &mut *most, total: &mut *total, poison: &mut *poison },
-            output: (key > 0).then_some(&mut *output),
+            state: State { most, total, poison },
+            output: (key > 0).then_some(&mut *self.output),
             output_row: width,
         });
         // SAFETY: the panels of v hold `count` keys from `key` on; output has room for whole panels.
         unsafe {
             let product = Product {
-                a: scores.as_ptr(),
+                a: self.scores.as_ptr(),
                 a_row: SCORE_ROW,
-                b: values.add(key * PANEL),
+                b: scratch.add(values + key * PANEL),
                 b_panel: shape.keys * PANEL,
-                c: output.as_mut_ptr(),
+                c: self.output.as_mut_ptr(),
                 c_row: width,
                 rows,
                 panels: width / PANEL,
@@ -123,48 +188,30 @@ pub(super) unsafe fn run(
             product.run(products.micros, products.values);
         }
     }
-    for row in 0..rows {
-        let at = bound.output_row(batch, head, first + row);
-        // SAFETY: the row of the output is in bounds and this tile's.
-        let target =
-            unsafe { std::slice::from_raw_parts_mut(bound.output.locate(memory).add(at), shape.value_depth) };
-        // Where there are no keys at all there is nothing to weigh: an empty sum.
-        let spoilt = poison[row].is_nan() || total[row] == 0.0;
-        match spoilt {
-            true => target.fill(if bound.nan_to_zero || shape.keys == 0 { 0.0 } else { f32::NAN }),
-            false => {
-                let factor = 1.0 / total[row];
-                let source = &output[row * width..][..shape.value_depth];
-                target.iter_mut().zip(source).for_each(|(out, v)| *out = v * factor);
-            }
-        }
-    }
-}
 
-/// Copies rows of q side by side.
-///
-/// # Safety
-/// The rows exist and nothing writes them.
-unsafe fn stage_queries(
-    bound: &Bound,
-    batch: usize,
-    head: usize,
-    first: usize,
-    queries: &mut [f32],
-    memory: &Memory<'_>,
-) {
-    let depth = bound.shape.depth;
-    if depth == 0 {
-        return;
-    }
-    let q = bound.q.source.locate(memory);
-    for (row, line) in queries.chunks_exact_mut(depth).enumerate() {
-        // SAFETY: the caller's promise.
-        let source = unsafe {
-            let row = q.add(bound.q.start(batch, head) + (first + row) * bound.q.row);
-            std::slice::from_raw_parts(row, depth)
-        };
-        line.copy_from_slice(source);
+    /// Divides by the sums of weights and writes the rows.
+    ///
+    /// # Safety
+    /// Nothing else accesses these rows of the output.
+    unsafe fn store(&self) {
+        let shape = &self.bound.shape;
+        for row in 0..self.rows {
+            let at = self.bound.output_row(self.batch, self.head, self.first + row);
+            // SAFETY: the row of the output is in bounds and this tile's.
+            let target = unsafe {
+                let output = self.bound.output.locate(self.memory).add(at);
+                std::slice::from_raw_parts_mut(output, shape.value_depth)
+            };
+            let total = self.state.total[row];
+            if self.state.poison[row].is_nan() || total == 0.0 {
+                // Where there are no keys at all there is nothing to weigh: an empty sum.
+                let is_zero = self.bound.nan_to_zero || shape.keys == 0;
+                target.fill(if is_zero { 0.0 } else { f32::NAN });
+                continue;
+            }
+            let source = &self.output[row * self.width..][..shape.value_depth];
+            target.iter_mut().zip(source).for_each(|(out, v)| *out = v / total);
+        }
     }
 }
 
@@ -211,65 +258,5 @@ unsafe fn apply<T: Copy>(line: &mut [f32], mask: *const T, stride: isize, f: imp
         // SAFETY: the caller's promise.
         *score = f(*score, unsafe { *mask.offset(at) });
         at += stride;
-    }
-}
-
-/// Micro-kernels, and the tile shapes (panels, rows) that suit the two products.
-pub(super) struct Products {
-    micros: &'static Micros,
-    scores: (usize, usize),
-    values: (usize, usize),
-}
-
-impl Products {
-    pub(super) fn new(micros: &'static Micros, shape: &AttentionShape) -> Self {
-        let rows = shape.queries.div_ceil(shape.queries.div_ceil(QUERIES).max(1));
-        let best = |columns: usize| best_shape(micros, rows, columns);
-        Self { micros, scores: best(shape.keys.min(KEYS)), values: best(shape.value_depth) }
-    }
-}
-
-/// `c (+)= a·b` over packed panels.
-struct Product {
-    a: *const f32,
-    a_row: usize,
-    b: *const f32,
-    b_panel: usize,
-    c: *mut f32,
-    c_row: usize,
-    rows: usize,
-    panels: usize,
-    depth: usize,
-    accumulate: bool,
-}
-
-impl Product {
-    /// # Safety
-    /// `a` has `rows` rows of `depth` elements, `b` `panels` panels of `depth` groups, `c` room for `rows` rows of whole
-    /// panels that nothing else accesses, and the CPU has the features of `micros`.
-    unsafe fn run(&self, micros: &Micros, (nv, mr): (usize, usize)) {
-        let strips = self.rows.div_ceil(mr);
-        for panel in (0..self.panels).step_by(nv) {
-            let nv = nv.min(self.panels - panel);
-            let mut row = 0;
-            for strip in 0..strips {
-                let rows = (self.rows - row).div_ceil(strips - strip);
-                let micro = (micros.get)(nv, rows).expect("tables hold every size below a shape");
-                // SAFETY: offsets stay within the operands the caller vouches for.
-                unsafe {
-                    micro(&gemm::Block {
-                        groups: self.depth,
-                        a: self.a.add(row * self.a_row).cast(),
-                        a_row: self.a_row,
-                        b: self.b.add(panel * self.b_panel).cast(),
-                        b_panel: self.b_panel,
-                        c: self.c.add(row * self.c_row + panel * PANEL),
-                        c_row: self.c_row,
-                        accumulate: self.accumulate,
-                    });
-                }
-                row += rows;
-            }
-        }
     }
 }

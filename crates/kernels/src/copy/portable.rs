@@ -1,4 +1,7 @@
-//! Copies by runs, fills and cache-blocked transposes. Plain loops: the compiler turns the inner ones into moves.
+//! Copies by runs, fills and cache-blocked transposes.
+//!
+//! Plain loops: the compiler turns the inner ones into moves. Squares of 32-bit elements are transposed in registers.
+//! Every access is to an index of the part, which planning proved in bounds.
 
 use super::plan::{BLOCK, Part, Walk, piece};
 use crate::arena::Pod;

@@ -1,4 +1,6 @@
 //! The oracle: one element at a time, in the order of the planned dims.
+//!
+//! Finds the items of its tile by searching all indices, so that it shares no walk with the fast kernel.
 
 use super::plan::{BLOCK, Part, Walk, piece};
 use crate::arena::Pod;

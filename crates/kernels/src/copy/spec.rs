@@ -181,28 +181,8 @@ impl CopySpec {
             segments.push(list);
             out.push(extent);
         }
-        let (dense, whole) = (Layout::contiguous(dims), Layout::contiguous(&out));
-        let mut parts = vec![(Layout { dims: vec![], strides: vec![], offset: 0 }, whole.clone(), true)];
-        parts[0].1.dims.clear();
-        parts[0].1.strides.clear();
-        for (axis, list) in segments.iter().enumerate() {
-            let grown = parts.iter().flat_map(|(from, to, inside)| {
-                list.iter().map(move |s| (from.clone(), to.clone(), *inside, *s))
-            });
-            parts = grown
-                .map(|(mut from, mut to, inside, segment)| {
-                    from.dims.push(segment.count);
-                    from.strides.push(dense.strides[axis].saturating_mul(segment.step));
-                    from.offset += segment.from * dense.strides[axis].unsigned_abs();
-                    to.dims.push(segment.count);
-                    to.strides.push(whole.strides[axis]);
-                    to.offset += segment.to * whole.strides[axis].unsigned_abs();
-                    (from, to, inside && segment.inside)
-                })
-                .collect();
-        }
-        let parts = parts.into_iter().filter(|(from, ..)| !from.dims.contains(&0));
-        let parts = parts.map(|(mut from, to, inside)| match mode {
+        let boxes = pad_boxes(&Layout::contiguous(dims), &Layout::contiguous(&out), &segments);
+        let parts = boxes.into_iter().map(|(mut from, to, inside)| match mode {
             PadMode::Constant(value) if !inside => {
                 from.strides.fill(0);
                 from.offset = 0;
@@ -212,6 +192,29 @@ impl CopySpec {
         });
         Ok(Self { element_size, target, parts: parts.collect() })
     }
+}
+
+/// The boxes that segments along every dim form: layout in the source, layout in the target, whether it is input.
+fn pad_boxes(source: &Layout, target: &Layout, segments: &[Vec<Segment>]) -> Vec<(Layout, Layout, bool)> {
+    let point = Layout { dims: vec![], strides: vec![], offset: 0 };
+    let mut boxes = vec![(point.clone(), point, true)];
+    for (axis, list) in segments.iter().enumerate() {
+        let (inner, outer) = (source.strides[axis], target.strides[axis]);
+        let grown = boxes.iter().flat_map(|grown| list.iter().map(move |segment| (grown.clone(), *segment)));
+        boxes = grown
+            .map(|((mut from, mut to, inside), segment)| {
+                from.dims.push(segment.count);
+                from.strides.push(inner.saturating_mul(segment.step));
+                from.offset += segment.from * inner.unsigned_abs();
+                to.dims.push(segment.count);
+                to.strides.push(outer);
+                to.offset += segment.to * outer.unsigned_abs();
+                (from, to, inside && segment.inside)
+            })
+            .collect();
+    }
+    boxes.retain(|(from, ..)| !from.dims.contains(&0));
+    boxes
 }
 
 /// A run along one padded dim: `count` elements from `from` in steps of `step`, written from `to`.

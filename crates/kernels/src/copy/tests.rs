@@ -1,4 +1,6 @@
 //! Copies against index arithmetic written out, and against the reference walk.
+//!
+//! Every constructor of `CopySpec` has its case here; random layouts broadcast, reverse and permute.
 
 use super::*;
 use crate::element::Element;

@@ -1,4 +1,6 @@
 //! The oracle: every output by its definition, in f64.
+//!
+//! Reads the packed weights of either layout; shares only the window arithmetic with the fast kernel.
 
 use super::{DepthwiseRow, ImageLayout, ResidualOrder};
 use crate::element::convert;

@@ -1,4 +1,6 @@
 //! Depthwise convolution against its definition, in both layouts, on every instruction set.
+//!
+//! The definition here counts padded positions itself and does not use the window arithmetic under test.
 
 use super::*;
 use crate::fixture::{Fixture, assert_close, values};

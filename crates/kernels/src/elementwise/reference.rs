@@ -1,4 +1,6 @@
 //! The oracle: one lane at a time, every float operation in f64 by its defining formula and rounded to f32.
+//!
+//! Interprets the same schedule, so it checks functions and not the scheduling; tests with written-out formulas do that.
 
 use super::chain::{Binary, Compare, Kind, Logic, Op, Unary};
 use super::schedule::Instruction;

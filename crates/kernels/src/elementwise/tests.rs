@@ -1,4 +1,6 @@
 //! Chains against the f64 reference on every instruction set, over broadcasts, element types and odd sizes.
+//!
+//! Formulas written out in the tests check the schedule, the reference checks the functions.
 
 use super::*;
 use crate::fixture::{Fixture, assert_close, values};

@@ -1,4 +1,6 @@
 //! Whole rows at a time.
+//!
+//! Rows of one 32- or 64-bit element are moves of constant length; all others are block copies.
 
 use super::{BadIndex, RowCopy, resolve};
 

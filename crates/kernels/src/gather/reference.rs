@@ -1,4 +1,6 @@
 //! The oracle: byte by byte.
+//!
+//! Looks every byte's row up again; an index out of range is reported at the first byte that needs it.
 
 use super::{BadIndex, RowCopy, resolve};
 

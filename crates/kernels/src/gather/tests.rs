@@ -1,4 +1,6 @@
 //! Gathers against index arithmetic, and the errors they name.
+//!
+//! Indices of both widths, negative ones among them, over tables in the arena and constants.
 
 use super::*;
 use crate::fixture::{Fixture, values};

@@ -1,4 +1,7 @@
 //! Pooling in vector registers: over channels in NHWC, over columns in NCHW.
+//!
+//! The output row is the accumulator; taps are folded into it one after the other, each clipped to where it meets the
+//! input, so no padding is ever read.
 
 use super::{ImageLayout, PoolKind, PoolRow};
 use crate::lanes::{Fold, Largest, Sum};

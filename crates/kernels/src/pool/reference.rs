@@ -1,4 +1,6 @@
 //! The oracle: every window by its definition, in f64.
+//!
+//! Shares the window arithmetic with the fast kernel; the tests check that against counting.
 
 use super::{ImageLayout, PoolKind, PoolRow};
 use crate::element::convert;

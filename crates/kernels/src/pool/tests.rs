@@ -1,4 +1,6 @@
 //! Pooling against windows counted by hand, in both layouts, on every instruction set.
+//!
+//! Strides, dilations, pads on either side, and outputs one longer, as `ceil_mode` has them.
 
 use super::*;
 use crate::fixture::{Fixture, assert_close, values};

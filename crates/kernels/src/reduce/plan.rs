@@ -1,4 +1,7 @@
 //! The shape of a reduction: dims merged into kept and folded groups, and the tiles of the output.
+//!
+//! A reduction is either runs (the last dim is folded) or columns (it is kept); both walk the other dims by odometer.
+//! Tiles depend on the shape alone.
 
 use crate::layout::{Layout, Odometer, to_signed};
 use crate::operand::SpecError;

@@ -1,4 +1,6 @@
 //! The oracle for floats, and the kernel for integers: one element at a time.
+//!
+//! Integers wrap; their reductions are shape arithmetic and counts, never worth registers.
 
 use super::Reduction;
 use super::plan::Plan;

@@ -1,4 +1,6 @@
 //! Reductions against index arithmetic in f64 on every instruction set.
+//!
+//! Errors are judged by the magnitude of what was added, so cancellation does not hide or fake them.
 
 use super::*;
 use crate::fixture::{Fixture, assert_close, values};

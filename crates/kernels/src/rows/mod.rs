@@ -7,6 +7,7 @@ mod norm;
 mod portable;
 mod reference;
 mod softmax;
+mod strip;
 #[cfg(test)]
 mod tests;
 

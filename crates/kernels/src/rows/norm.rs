@@ -1,4 +1,7 @@
 //! Layer and RMS normalisation of rows, with the residual addition before it fused in.
+//!
+//! Owns the checks and the walk over rows; the arithmetic of one row is the kernel's. A row is staged before anything
+//! is written, so outputs may take the places of inputs.
 
 use super::{KERNELS, TILE, reference};
 use crate::arena::{Memory, Span};

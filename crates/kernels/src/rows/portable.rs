@@ -5,7 +5,6 @@
 use super::norm::{NormKind, NormRow};
 use crate::lanes::{Fold, Sum, SumOfSquares, map_lanes, zip_lanes};
 use crate::math::exp_of_negative;
-use crate::scratch::Slot;
 use pulp::Simd;
 
 /// Sum of a fold of `x − center` over a row.
@@ -47,7 +46,7 @@ fn sum<S: Simd>(simd: S, row: &[f32], center: f32, fold: impl Fold<S>) -> f64 {
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "statistics are joined in f64 and applied in f32")]
-fn narrow(value: f64) -> f32 {
+pub(super) fn narrow(value: f64) -> f32 {
     value as f32
 }
 
@@ -142,87 +141,4 @@ fn largest<S: Simd>(simd: S, row: &[f32]) -> Option<f32> {
     let poisoned = simd.reduce_sum_f32s(poison).is_nan() || tail.iter().any(|v| v.is_nan());
     // After a NaN the running maximum is unspecified, but then the row is poisoned.
     Some(simd.reduce_max_f32s(most).max(tail_most)).filter(|most| most.is_finite() && !poisoned)
-}
-
-/// Slots a [`Strip`] works in.
-pub(super) const STRIP_SLOTS: usize = 3;
-
-/// Softmax down `extent` rows of `width` columns, `stride` apart.
-pub(super) struct Strip<'a> {
-    /// Readable for the whole strip.
-    pub(super) input: *const f32,
-    /// Writable for the whole strip; may be the input.
-    pub(super) output: *mut f32,
-    pub(super) extent: usize,
-    pub(super) stride: usize,
-    pub(super) width: usize,
-    pub(super) scale: f32,
-    pub(super) log: bool,
-    /// Maxima, sums, one staged row.
-    pub(super) slots: &'a mut [Slot],
-}
-
-impl pulp::WithSimd for Strip<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { input, output, extent, stride, width, scale, log, slots } = self;
-        let [most, total, row] = slots else { unreachable!("SoftmaxStep lends STRIP_SLOTS slots") };
-        let lanes = width.next_multiple_of(S::F32_LANES);
-        let most = S::as_mut_simd_f32s(&mut most.floats_mut()[..lanes]).0;
-        let total = S::as_mut_simd_f32s(&mut total.floats_mut()[..lanes]).0;
-        most.fill(simd.splat_f32s(f32::NEG_INFINITY));
-        total.fill(simd.splat_f32s(0.0));
-        let row = &mut row.floats_mut()[..lanes];
-        row.fill(0.0);
-        let factor = simd.splat_f32s(scale);
-        let stage = |row: &mut [f32], index: usize| {
-            // SAFETY: SoftmaxStep::strip passes pointers good for the whole strip; the borrow ends here.
-            row[..width]
-                .copy_from_slice(unsafe { std::slice::from_raw_parts(input.add(index * stride), width) });
-        };
-        for index in 0..extent {
-            stage(row, index);
-            for (most, v) in most.iter_mut().zip(S::as_simd_f32s(row).0) {
-                let v = simd.mul_f32s(*v, factor);
-                // NaN sticks: it is neither at most the maximum nor replaced by what is not above it.
-                let keep = simd.select_f32s(simd.less_than_or_equal_f32s(v, *most), *most, v);
-                *most = simd.select_f32s(simd.equal_f32s(*most, *most), keep, *most);
-            }
-        }
-        for most in most.iter_mut() {
-            // ∞ − ∞: such columns are NaN throughout.
-            *most = simd.add_f32s(*most, simd.sub_f32s(*most, *most));
-        }
-        for index in 0..extent {
-            stage(row, index);
-            for ((v, most), total) in S::as_mut_simd_f32s(row).0.iter_mut().zip(&*most).zip(total.iter_mut())
-            {
-                let shifted = simd.sub_f32s(simd.mul_f32s(*v, factor), *most);
-                let e = exp_of_negative(simd, shifted);
-                *total = simd.add_f32s(*total, e);
-                *v = if log { shifted } else { e };
-            }
-            // SAFETY: as for stage, and this thread alone accesses the strip.
-            unsafe { std::slice::from_raw_parts_mut(output.add(index * stride), width) }
-                .copy_from_slice(&row[..width]);
-        }
-        let sums: &mut [f32] = bytemuck::cast_slice_mut(total);
-        for (sum, most) in sums.iter_mut().zip(bytemuck::cast_slice::<S::f32s, f32>(most)) {
-            let exact = f64::from(*sum);
-            *sum = narrow(if log { exact.ln() } else { 1.0 / exact });
-            if most.is_nan() {
-                *sum = f32::NAN;
-            }
-        }
-        for index in 0..extent {
-            // SAFETY: as above.
-            let out = unsafe { std::slice::from_raw_parts_mut(output.add(index * stride), width) };
-            let finish = out.iter_mut().zip(&*sums);
-            match log {
-                true => finish.for_each(|(out, sum)| *out -= sum),
-                false => finish.for_each(|(out, sum)| *out *= sum),
-            }
-        }
-    }
 }

@@ -1,7 +1,9 @@
 //! The oracle: the definitions in f64.
+//!
+//! One row or column at a time, nothing shared with the fast kernels but their operands.
 
 use super::norm::{NormKind, NormRow};
-use super::portable::Strip;
+use super::strip::Strip;
 use crate::element::convert;
 
 pub(super) fn norm(norm: NormRow<'_>) {

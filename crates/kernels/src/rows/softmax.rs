@@ -1,6 +1,9 @@
 //! Softmax and log-softmax along one axis, with the scale and the additive mask before it fused in.
+//!
+//! The last axis goes row by row, an inner axis by strips of columns. Owns the checks and the walks; the arithmetic is
+//! the kernels'.
 
-use super::{KERNELS, TILE, portable, reference};
+use super::{KERNELS, TILE, portable, reference, strip};
 use crate::arena::{Memory, Span};
 use crate::isa::{Isa, Method, select};
 use crate::layout::{Layout, Odometer};
@@ -143,10 +146,10 @@ impl SoftmaxStep {
     /// # Safety
     /// The strip belongs to this thread.
     unsafe fn strip(&self, outer: usize, columns: Range<usize>, slots: &mut [Slot], memory: &Memory<'_>) {
-        let width = columns.len();
-        let start = outer * self.extent * self.inner + columns.start;
+        let (width, first) = (columns.len(), columns.start);
+        let start = outer * self.extent * self.inner + first;
         let (input, output) = (self.input.locate(memory), self.output.locate(memory));
-        let strip = portable::Strip {
+        let columns = strip::Strip {
             // SAFETY: extent rows of width elements, inner apart, are in bounds.
             input: unsafe { input.add(start) },
             // SAFETY: as above.
@@ -159,9 +162,9 @@ impl SoftmaxStep {
             slots,
         };
         match self.method {
-            Method::Vector(level) => level.dispatch(strip),
+            Method::Vector(level) => level.dispatch(columns),
             // SAFETY: the strip's pointers are good for what it describes.
-            Method::Scalar => unsafe { reference::softmax_strip(&strip) },
+            Method::Scalar => unsafe { reference::softmax_strip(&columns) },
         }
     }
 }
@@ -234,7 +237,7 @@ unsafe impl Step for SoftmaxStep {
             let strips = self.inner.div_ceil(STRIP);
             let (outer, start) = (tile.index / strips, tile.index % strips * STRIP);
             let columns = start..(start + STRIP).min(self.inner);
-            with_slots(portable::STRIP_SLOTS, STRIP * size_of::<f32>(), |slots| {
+            with_slots(strip::SLOTS, STRIP * size_of::<f32>(), |slots| {
                 // SAFETY: this strip belongs to this tile.
                 unsafe { self.strip(outer, columns, slots, memory) };
             });

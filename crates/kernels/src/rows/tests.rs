@@ -1,4 +1,6 @@
 //! Row kernels against their f64 definitions on every instruction set.
+//!
+//! Definitions are written out here; shapes, masks and overlaps are random.
 
 use super::*;
 use crate::arena::Span;
