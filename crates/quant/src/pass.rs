@@ -88,7 +88,7 @@ pub fn apply(graph: &mut Graph, options: &PrecisionOptions) -> PrecisionReport {
         let excluded = options.exclude.contains(&node.name);
         let outcome = match role {
             QuantRole::Weighted { weight, channel_axis } => {
-                let site = site(graph, node, weight, channel_axis);
+                let site = site(graph, node, weight, channel_axis, options.precision);
                 site.and_then(|site| if excluded { Err(Refusal::Excluded) } else { Ok(site) })
                     .and_then(|site| lower(graph, id, &site, options, &mut done))
             }
@@ -121,13 +121,23 @@ struct Target {
     attrs: Attrs,
 }
 
-fn site(graph: &Graph, node: &Node, weight_slot: usize, channel_axis: i64) -> Result<Site, Refusal> {
+fn site(
+    graph: &Graph,
+    node: &Node,
+    weight_slot: usize,
+    channel_axis: i64,
+    precision: Precision,
+) -> Result<Site, Refusal> {
     let weight = node.input(weight_slot).ok_or(Refusal::NotConstant)?;
     let form = |reason: &str| Refusal::Form { reason: reason.into() };
     let Some(tensor) = graph.constant(weight) else {
         let left = node.op.is("MatMul") && node.input(0).is_some_and(|v| graph.constant(v).is_some());
         return Err(if left { form("its weights are the left operand") } else { Refusal::NotConstant });
     };
+    // A convolution's rows overlap, so its activations cannot be quantized row by row as those of a product are.
+    if precision == Precision::Int8 && &*node.op.name == "Conv" {
+        return Err(form("dynamic int8 quantizes activations per row, which a convolution does not have"));
+    }
     if tensor.dtype() != DType::F32 {
         return Err(Refusal::DType { found: tensor.dtype().to_string() });
     }
