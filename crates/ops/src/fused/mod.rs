@@ -17,6 +17,8 @@ pub mod norm;
 pub mod norm_linear;
 pub mod quantize;
 pub mod skip_layer_norm;
+#[cfg(test)]
+mod tests;
 
 pub use activation::Activation;
 pub use attention::{AttentionAttrs, Layout};
