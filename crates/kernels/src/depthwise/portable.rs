@@ -5,7 +5,7 @@
 
 use super::{DepthwiseRow, ImageLayout, ResidualOrder};
 use crate::lanes::map_lanes;
-use crate::math::{Lane, LaneVisitor};
+use crate::math::{Activation, Lane, LaneVisitor};
 use pulp::Simd;
 use std::ops::Range;
 
@@ -27,9 +27,23 @@ impl pulp::WithSimd for DepthwiseRow<'_> {
     }
 }
 
-struct Activate<'a, S>(S, &'a mut [f32]);
+/// Applies an activation in place. A kernel of its own, so that its many functions are compiled once.
+struct Activate<'a> {
+    values: &'a mut [f32],
+    activation: Activation,
+}
 
-impl<S: Simd> LaneVisitor<S> for Activate<'_, S> {
+impl pulp::WithSimd for Activate<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.activation.visit(simd, Lanes(simd, self.values));
+    }
+}
+
+struct Lanes<'a, S>(S, &'a mut [f32]);
+
+impl<S: Simd> LaneVisitor<S> for Lanes<'_, S> {
     type Output = ();
     #[inline(always)]
     fn visit(self, f: impl Lane<S>) {
@@ -48,7 +62,7 @@ impl DepthwiseRow<'_> {
             add::<S>(simd, values, row);
         }
         if let Some(activation) = self.activation {
-            activation.visit(simd, Activate(simd, values));
+            simd.vectorize(Activate { values: &mut *values, activation });
         }
         if let Some((row, ResidualOrder::AfterActivation)) = residual {
             add::<S>(simd, values, row);

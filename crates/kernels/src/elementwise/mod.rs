@@ -24,7 +24,7 @@ use crate::operand::{Operand, Source, SpecError, Target};
 use crate::program::{Step, StepError, Tile};
 use crate::scratch::{Slot, with_slots};
 use portable::{BLOCK, Evaluate};
-use schedule::{Schedule, schedule};
+use schedule::{Instruction, Schedule, schedule};
 
 /// Elements of a tile.
 const TILE: usize = 8 * BLOCK;
@@ -128,6 +128,15 @@ impl ChainStep {
         Ok(Self { count, chain, schedule, inputs, outputs, slot_bytes, in_place, isa, method })
     }
 
+    /// One copy of the evaluator per instruction set: it is by far the largest kernel.
+    #[inline(never)]
+    fn evaluate(&self, instructions: &[Instruction], slots: &mut [Slot], lanes: usize) {
+        match self.method {
+            Method::Vector(level) => level.dispatch(Evaluate { instructions, slots, lanes }),
+            Method::Scalar => reference::evaluate(instructions, slots, lanes),
+        }
+    }
+
     /// # Safety
     /// The range lies below `count`, and no other thread writes the inputs or accesses the outputs there.
     unsafe fn block(&self, start: usize, lanes: usize, slots: &mut [Slot], memory: &Memory<'_>, first: bool) {
@@ -143,13 +152,7 @@ impl ChainStep {
                 transfer::load(input.element, source, &input.layout, start, lanes, &mut slots[index]);
             }
         }
-        match self.method {
-            Method::Vector(level) => {
-                let instructions = &self.schedule.body;
-                level.dispatch(Evaluate { instructions, slots: &mut *slots, lanes });
-            }
-            Method::Scalar => reference::evaluate(&self.schedule.body, slots, lanes),
-        }
+        self.evaluate(&self.schedule.body, slots, lanes);
         for output in &self.outputs {
             let slot = &slots[self.schedule.slot_of[output.value.0]];
             // SAFETY: as above, and the caller vouches for exclusive access.
@@ -252,13 +255,7 @@ unsafe impl Step for ChainStep {
         let start = tile.index * TILE;
         let end = (start + TILE).min(self.count);
         with_slots(self.schedule.slots, self.slot_bytes, |slots| {
-            match self.method {
-                Method::Vector(level) => {
-                    let instructions = &self.schedule.immediates;
-                    level.dispatch(Evaluate { instructions, slots: &mut *slots, lanes: BLOCK });
-                }
-                Method::Scalar => reference::evaluate(&self.schedule.immediates, slots, BLOCK),
-            }
+            self.evaluate(&self.schedule.immediates, slots, BLOCK);
             for block in (start..end).step_by(BLOCK) {
                 // SAFETY: the block is inside this tile, which no other thread works on.
                 unsafe { self.block(block, BLOCK.min(end - block), slots, memory, block == start) };
