@@ -1,0 +1,138 @@
+//! From the text of a rule file to checked rules.
+
+use super::ast::{Kind, Phase, RuleAst, Term, TermKind};
+use super::compile::compile;
+use super::diag::{Result, RuleError, Source};
+use super::parse::parse;
+use crate::rule::Rule;
+
+/// Patterns that one rule may stand for.
+pub const MAX_ALTERNATIVES: usize = 64;
+
+/// Reads the rules of a file.
+///
+/// # Errors
+/// The first that does not parse, has no meaning, or breaks a law of `rules/README.md`.
+pub fn load(source: &Source) -> Result<Vec<Rule>> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for ast in parse(source)? {
+        let variants = if ast.both_ways {
+            vec![compile(&ast, false)?, compile(&ast, true)?]
+        } else {
+            vec![compile(&ast, false)?]
+        };
+        check_laws(&ast)?;
+        if ast.instance.0 > 0 {
+            let rule = rules.last_mut().expect("the first instance was pushed before");
+            rule.alternatives += alternatives(&ast.lhs, &ast);
+            rule.variants.extend(variants);
+            continue;
+        }
+        let name = ast.name.clone();
+        if rules.iter().any(|r| r.name == name) {
+            return Err(duplicate(&ast));
+        }
+        rules.push(Rule {
+            line: source.line(ast.span.start),
+            file: source.name.to_string(),
+            contract: ast.contract,
+            phase: ast.phase,
+            kind: ast.kind,
+            why: ast.why.clone(),
+            text: source.text[ast.span.clone()].trim_end().to_owned(),
+            alternatives: alternatives(&ast.lhs, &ast),
+            max_group: ast.max_group,
+            variants,
+            source: source.clone(),
+            name,
+        });
+    }
+    Ok(rules)
+}
+
+fn duplicate(ast: &RuleAst) -> Box<RuleError> {
+    let reason = format!("a rule named {} exists already", ast.name);
+    RuleError::new(&ast.source, ast.name_span.clone(), reason).help("rule names are unique over all files")
+}
+
+fn check_laws(ast: &RuleAst) -> Result<()> {
+    let error = |reason: String| RuleError::new(&ast.source, ast.lhs.span.start..ast.rhs.span.end, reason);
+    let count = alternatives(&ast.lhs, ast);
+    if count > MAX_ALTERNATIVES {
+        let reason = format!("the left side stands for {count} patterns; at most {MAX_ALTERNATIVES} are allowed");
+        return Err(error(reason).help("split the rule, or let a canon rule bring the spellings together first"));
+    }
+    if is_commutativity(&ast.lhs, &ast.rhs) {
+        let help = "write `Op~(a, b)` in the patterns that need both orders: e-nodes cost more than patterns";
+        return Err(error("bare commutativity or associativity".into()).help(help));
+    }
+    let (left, right) = (size(&ast.lhs, ast, true), size(&ast.rhs, ast, false));
+    if ast.kind == Kind::Rule && ast.phase != Phase::Explore && right > left {
+        let reason = format!("the right side has {right} operators, the left side {left}");
+        return Err(error(reason).help("a rule that enlarges belongs in `phase=explore`"));
+    }
+    Ok(())
+}
+
+/// Number of patterns that a term stands for.
+fn alternatives(term: &Term, ast: &RuleAst) -> usize {
+    let product = |terms: &[Term]| terms.iter().map(|t| alternatives(t, ast)).fold(1usize, usize::saturating_mul);
+    match &term.kind {
+        TermKind::Either(terms) => terms.iter().map(|t| alternatives(t, ast)).fold(0, usize::saturating_add),
+        TermKind::Call(call) => product(&call.args).saturating_mul(if call.either_order { 2 } else { 1 }),
+        TermKind::Opt(inner) => alternatives(inner, ast).saturating_mul(2),
+        TermKind::Proj(inner, _) | TermKind::Const(inner) => alternatives(inner, ast),
+        TermKind::Name(name) => ast
+            .lets
+            .iter()
+            .find(|(n, _)| n == name)
+            .map_or(1, |(_, body)| alternatives(body, ast)),
+        _ => 1,
+    }
+}
+
+/// Operators that are not constant; the largest alternative counts.
+fn size(term: &Term, ast: &RuleAst, left: bool) -> usize {
+    let mut seen = Vec::new();
+    size_of(term, ast, left, &mut seen)
+}
+
+fn size_of(term: &Term, ast: &RuleAst, left: bool, seen: &mut Vec<String>) -> usize {
+    match &term.kind {
+        TermKind::Call(call) => 1 + call.args.iter().map(|a| size_of(a, ast, left, seen)).sum::<usize>(),
+        TermKind::Either(terms) => terms.iter().map(|t| size_of(t, ast, left, &mut seen.clone())).max().unwrap_or(0),
+        TermKind::Opt(inner) | TermKind::Proj(inner, _) => size_of(inner, ast, left, seen),
+        TermKind::Name(name) if seen.contains(name) => 0,
+        TermKind::Name(name) => {
+            seen.push(name.clone());
+            let body = ast.lets.iter().find(|(n, _)| n == name);
+            body.map_or(0, |(_, body)| size_of(body, ast, left, seen))
+        }
+        _ => 0,
+    }
+}
+
+/// `Op(a, b) => Op(b, a)` and `Op(Op(a, b), c) => Op(a, Op(b, c))` over plain variables.
+fn is_commutativity(left: &Term, right: &Term) -> bool {
+    fn flat<'a>(term: &'a Term, op: &str, leaves: &mut Vec<&'a str>) -> bool {
+        match &term.kind {
+            TermKind::Var { name, default: None, .. } => {
+                leaves.push(name);
+                true
+            }
+            TermKind::Call(call) => {
+                call.op == op && call.attrs.is_empty() && call.args.iter().all(|a| flat(a, op, leaves))
+            }
+            _ => false,
+        }
+    }
+    let (TermKind::Call(a), TermKind::Call(b)) = (&left.kind, &right.kind) else { return false };
+    let (mut x, mut y) = (Vec::new(), Vec::new());
+    if a.op != b.op || a.args.len() != 2 || !flat(left, &a.op, &mut x) || !flat(right, &a.op, &mut y) {
+        return false;
+    }
+    let same = x == y;
+    x.sort_unstable();
+    y.sort_unstable();
+    x == y && (!same || left != right)
+}
