@@ -6,11 +6,10 @@ use fusebox_ops::typing::TypeError;
 use miette::Diagnostic;
 
 /// Why a graph was not rewritten.
-#[derive(Debug, thiserror::Error, Diagnostic)]
+#[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
     /// A rule file that is refused.
-    #[error(transparent)]
-    #[diagnostic(transparent)]
+    #[error("{0}")]
     Rule(#[from] Box<RuleError>),
     /// A rule file that cannot be read.
     #[error("cannot read the rule file {path}: {source}")]
@@ -23,7 +22,6 @@ pub enum RewriteError {
     },
     /// A name that no rule has.
     #[error("no rule is named {name:?}")]
-    #[diagnostic(help("`fusebox rules list` prints the names"))]
     NoSuchRule {
         /// The name.
         name: String,
@@ -48,7 +46,6 @@ pub enum RewriteError {
     },
     /// A rule joined two values whose types contradict each other.
     #[error("rule {rule} ({at}) is wrong: it says that {left} equals {right}")]
-    #[diagnostic(help("the graph was left as it was; `--disable {rule}` goes on without the rule"))]
     Conflict {
         /// Name of the rule.
         rule: String,
@@ -59,4 +56,25 @@ pub enum RewriteError {
         /// Type of the other.
         right: String,
     },
+}
+
+impl Diagnostic for RewriteError {
+    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        match self {
+            Self::Rule(error) => Diagnostic::help(&**error),
+            Self::NoSuchRule { .. } => Some(Box::new("`fusebox rules list` prints the names")),
+            Self::Conflict { rule, .. } => {
+                Some(Box::new(format!("the graph was left as it was; `--disable {rule}` goes on without the rule")))
+            }
+            _ => None,
+        }
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        if let Self::Rule(error) = self { error.source_code() } else { None }
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
+        if let Self::Rule(error) = self { error.labels() } else { None }
+    }
 }

@@ -7,7 +7,7 @@ use fusebox_ir::Dim;
 
 /// An expression with its names resolved to slots of a match.
 #[derive(Clone, Debug)]
-pub enum Expr {
+pub(crate) enum Expr {
     /// A literal.
     Value(Value),
     /// A scalar.
@@ -34,7 +34,7 @@ pub enum Expr {
 
 /// Values of the variables of a rule at one site.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Subst {
+pub(crate) struct Subst {
     /// Classes: `?x`, lets, `as` names.
     pub classes: Vec<Option<Operand>>,
     /// Scalars.
@@ -45,7 +45,7 @@ pub struct Subst {
 
 /// What expressions see: the e-graph, a match, and the matches of the whole group.
 #[derive(Clone, Copy)]
-pub struct Scope<'a> {
+pub(crate) struct Scope<'a> {
     /// The e-graph.
     pub egraph: &'a Egg,
     /// The match; the first of a group.
@@ -56,7 +56,7 @@ pub struct Scope<'a> {
 
 impl Expr {
     /// Evaluates; `None` is "not known".
-    pub fn eval(&self, scope: Scope<'_>) -> Option<Value> {
+    pub(crate) fn eval(&self, scope: Scope<'_>) -> Option<Value> {
         match self {
             Self::Value(value) => Some(value.clone()),
             Self::Scalar(slot) => scope.subst.scalars[*slot].clone(),
@@ -92,7 +92,7 @@ impl Expr {
     }
 
     /// Whether it is known to be true.
-    pub fn proved(&self, scope: Scope<'_>) -> bool {
+    pub(crate) fn proved(&self, scope: Scope<'_>) -> bool {
         truth(self, scope) == Some(true)
     }
 }

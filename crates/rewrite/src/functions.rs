@@ -217,7 +217,7 @@ fn lower_triangle(egraph: &Egg, args: &[Value]) -> Option<Value> {
         DType::Bool => mask.data().iter().map(|b| *b != 0).collect(),
         _ => {
             let values = mask.floats()?;
-            if values.iter().any(|v| *v != 0.0 && !(*v <= HIDDEN)) {
+            if values.iter().any(|v| *v != 0.0 && (v.is_nan() || *v > HIDDEN)) {
                 return Some(Value::Bool(false));
             }
             values.iter().map(|v| *v == 0.0).collect()

@@ -24,12 +24,15 @@ pub struct Options {
     pub machine: Machine,
     /// Threads for search, hashing and constants. The result does not depend on it.
     pub threads: usize,
+    /// Extract what rules made even where it costs more: tests see each rule's right side this way.
+    #[doc(hidden)]
+    pub prefer_rewritten: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { limits: Limits::default(), machine: Machine::default(), threads }
+        Self { limits: Limits::default(), machine: Machine::default(), threads, prefer_rewritten: false }
     }
 }
 
@@ -84,7 +87,11 @@ fn run(
     for (rank, (_, node)) in imported.nodes.iter().enumerate() {
         original.entry(provenance::canonical(egraph, node)).or_insert(rank as u32);
     }
-    let price = |id: Id, node: &ENode| cost(egraph, &options.machine, node, &egraph[id].data);
+    let price = |id: Id, node: &ENode| match options.prefer_rewritten {
+        true if original.contains_key(node) => 1_000_000,
+        true => 1,
+        false => cost(egraph, &options.machine, node, &egraph[id].data),
+    };
     let problem = problem(egraph, &roots, &original, &price);
     let solution = solve(&problem, options.limits.kicks);
     assert!(solution.cost <= solution.original, "extraction never returns a costlier program than the input");

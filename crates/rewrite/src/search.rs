@@ -319,7 +319,7 @@ impl Search<'_> {
             let saved = state.subst.clone();
             if self.attrs(call, node, &mut state.subst) {
                 let bound = match call.bind {
-                    Some(slot) => std::mem::replace(&mut state.subst.classes[slot], Some(Operand::Class(id)))
+                    Some(slot) => state.subst.classes[slot].replace(Operand::Class(id))
                         .is_none_or(|bound| bound == Operand::Class(id)),
                     None => true,
                 };
@@ -345,10 +345,10 @@ impl Search<'_> {
         if !call.args.iter().any(scalar) {
             return true;
         }
-        let rank = |id: &Id| self.egraph[*id].data.shape().map(|s| s.len());
+        let rank = |id: &Id| self.egraph[*id].data.shape().map(smallvec::SmallVec::len);
         let constant = |id: &&Id| self.egraph[**id].data.value.is_some() && rank(id).is_some_and(|r| r <= 8);
         let one = |id: &Id| self.number(*id).is_some();
-        let largest = node.children.iter().filter(|id| !one(id)).map(|id| rank(id)).try_fold(0, |m, r| Some(m.max(r?)));
+        let largest = node.children.iter().filter(|id| !one(id)).map(rank).try_fold(0, |m, r| Some(m.max(r?)));
         node.children.iter().filter(constant).filter(|id| one(id)).all(|id| {
             let mine = rank(id).unwrap_or(0);
             mine == 0 || largest.is_some_and(|largest| mine <= largest)

@@ -5,7 +5,7 @@ use fusebox_ir::Dim;
 
 /// A factor that two shapes of equal product share, with the axis of each that it belongs to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Factor {
+pub(crate) struct Factor {
     /// Its size, never 1.
     pub size: Dim,
     /// Axis in the first shape.
@@ -15,7 +15,7 @@ pub struct Factor {
 }
 
 /// The common refinement of two shapes; `None` when sizes do not divide each other or are zero.
-pub fn refine(from: &[Dim], to: &[Dim]) -> Option<Vec<Factor>> {
+pub(crate) fn refine(from: &[Dim], to: &[Dim]) -> Option<Vec<Factor>> {
     let one = Dim::known(1);
     let mut factors = Vec::new();
     let (mut i, mut j, mut left, mut right) = (0, 0, 0, 0);
@@ -48,7 +48,7 @@ pub fn refine(from: &[Dim], to: &[Dim]) -> Option<Vec<Factor>> {
 /// For `y = Reshape(Transpose[perm](x))`: the shape to give x and the permutation to apply to that, so that y is
 /// `Transpose[perm'](Reshape(x, shape'))`, and whether that is y itself or y still needs a Reshape that joins axes.
 /// `None` when x would keep its shape or the axes do not factor.
-pub fn before_transpose(x: &[Dim], perm: &[usize], y: &[Dim]) -> Option<(Vec<Dim>, Vec<usize>, bool)> {
+pub(crate) fn before_transpose(x: &[Dim], perm: &[usize], y: &[Dim]) -> Option<(Vec<Dim>, Vec<usize>, bool)> {
     let transposed: Vec<Dim> = perm.iter().map(|axis| x.get(*axis).cloned()).collect::<Option<_>>()?;
     let factors = refine(&transposed, y)?;
     // In the order of y; an axis of size 1 is a factor of its own that belongs to no axis of x.
@@ -71,7 +71,7 @@ pub fn before_transpose(x: &[Dim], perm: &[usize], y: &[Dim]) -> Option<(Vec<Dim
 
 /// For a slice of `y = Reshape(x)` along `axis`: the axis of x that holds the same elements and by what the bounds are
 /// to be multiplied. The axis of y must be the outermost of what its axis of x was split into.
-pub fn slice_before_reshape(x: &[Dim], y: &[Dim], axis: usize) -> Option<(usize, i64)> {
+pub(crate) fn slice_before_reshape(x: &[Dim], y: &[Dim], axis: usize) -> Option<(usize, i64)> {
     let factors = refine(x, y)?;
     let mine: Vec<&Factor> = factors.iter().filter(|f| f.to == axis).collect();
     let [only] = mine.as_slice() else { return None };
@@ -85,7 +85,7 @@ pub fn slice_before_reshape(x: &[Dim], y: &[Dim], axis: usize) -> Option<(usize,
 
 /// The constant that tells Reshape (with `allowzero` = 0) how to get `to` from a tensor of shape `from`: 0 keeps a
 /// size, one -1 is computed. `None` when two sizes would have to be computed.
-pub fn reshape_constant(from: &[Dim], to: &[Dim]) -> Option<Vec<i64>> {
+pub(crate) fn reshape_constant(from: &[Dim], to: &[Dim]) -> Option<Vec<i64>> {
     let mut computed = 0;
     let each = to.iter().enumerate().map(|(axis, dim)| match dim.value() {
         Some(0) => None,
@@ -102,7 +102,7 @@ pub fn reshape_constant(from: &[Dim], to: &[Dim]) -> Option<Vec<i64>> {
 
 /// Whether a tensor of shape `small` can be broadcast against one of shape `large` in a valid program without
 /// enlarging it, when that is known.
-pub fn broadcasts(small: &[Dim], large: &[Dim]) -> Option<bool> {
+pub(crate) fn broadcasts(small: &[Dim], large: &[Dim]) -> Option<bool> {
     if small.len() > large.len() {
         let (extra, rest) = small.split_at(small.len() - large.len());
         return match extra.iter().all(|d| d.value() == Some(1)) {

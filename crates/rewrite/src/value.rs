@@ -37,7 +37,7 @@ pub enum Value {
 const CLOSE: f64 = 1e-5;
 
 /// Whether two floats are the same constant written by two exporters.
-pub fn close(a: f64, b: f64) -> bool {
+pub(crate) fn close(a: f64, b: f64) -> bool {
     a == b || (a - b).abs() <= CLOSE * a.abs().max(b.abs())
 }
 
@@ -111,7 +111,7 @@ impl Value {
 }
 
 /// Whether two values are equal, when that is known.
-pub fn equal(a: &Value, b: &Value) -> Option<bool> {
+pub(crate) fn equal(a: &Value, b: &Value) -> Option<bool> {
     match (a, b) {
         (Value::Int(a), Value::Int(b)) if a == b => Some(true),
         (Value::Int(a), Value::Int(b)) => a.sub(b).value().map(|d| d == 0),
@@ -130,7 +130,7 @@ pub fn equal(a: &Value, b: &Value) -> Option<bool> {
 }
 
 /// `a op b` for an order comparison, when it is known.
-pub fn ordered(op: &str, a: &Value, b: &Value) -> Option<bool> {
+pub(crate) fn ordered(op: &str, a: &Value, b: &Value) -> Option<bool> {
     let difference = match (a, b) {
         (Value::Int(a), Value::Int(b)) => a.sub(b).value().map(|d| d as f64),
         _ => None,

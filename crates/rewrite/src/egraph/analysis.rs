@@ -202,13 +202,7 @@ fn operator(egraph: &Egg, node: &ENode) -> (Known, bool) {
     let index = node.code.index().expect("leaves are handled by the caller");
     let op = fusebox_ops::ops()[index];
     let data: Vec<Option<&Known>> = node.children.iter().map(|id| present(egraph, *id)).collect();
-    let arg = |known: &&Known| Arg {
-        ty: known.ty(),
-        constant: known.value.map(|v| facts.tables.tensor(v)),
-        dims: known.outputs.first().and_then(|o| o.dims.as_deref()),
-    };
-    // The borrow of `data` by the arguments outlives them: they are plain references.
-    let inputs: Vec<Option<Arg<'_>>> = data.iter().map(|k| k.as_ref().map(arg)).collect();
+    let inputs: Vec<Option<Arg<'_>>> = data.iter().map(|k| k.map(|known| argument(facts, known))).collect();
     let fresh = || {
         let number = facts.fresh.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         Dim::symbol(format!("{FRESH}{number}"))
@@ -229,6 +223,14 @@ fn operator(egraph: &Egg, node: &ENode) -> (Known, bool) {
     let foldable = size.is_some_and(|size| size <= inputs.max(FREE_BYTES));
     let constant = pure && foldable && !refused && data.iter().flatten().all(|k| k.constant);
     (Known { outputs, value: None, constant, bytes: size.unwrap_or(0.0) }, refused)
+}
+
+fn argument<'a>(facts: &'a Facts, known: &'a Known) -> Arg<'a> {
+    Arg {
+        ty: known.ty(),
+        constant: known.value.map(|v| facts.tables.tensor(v)),
+        dims: known.outputs.first().and_then(|o| o.dims.as_deref()),
+    }
 }
 
 /// Facts of an operand, unless it is absent.

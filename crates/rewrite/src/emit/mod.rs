@@ -1,7 +1,7 @@
 //! From the chosen program back to a graph that keeps names, metadata and everything that no rule touched.
 
 mod fold;
-pub mod provenance;
+pub(crate) mod provenance;
 
 use crate::apply::Log;
 use crate::egraph::analysis::{Egg, Known};
@@ -79,13 +79,7 @@ pub(crate) fn emit(source: &Source<'_>, problem: &Problem, solution: &Solution) 
         provenance,
         values_of: values_of(source, egraph),
         taken: names(source.graph),
-        out: Graph {
-            name: source.graph.name.clone(),
-            doc: source.graph.doc.clone(),
-            metadata: source.graph.metadata.clone(),
-            carried: source.graph.carried.clone(),
-            ..Graph::new()
-        },
+        out: header(source.graph),
         value_of: HashMap::new(),
         node_of: HashMap::new(),
         sites: BTreeMap::new(),
@@ -96,6 +90,16 @@ pub(crate) fn emit(source: &Source<'_>, problem: &Problem, solution: &Solution) 
     }
     emit.outputs();
     Emitted { graph: emit.out, sites: emit.sites }
+}
+
+/// An empty graph with everything that a graph says of itself.
+fn header(graph: &Graph) -> Graph {
+    let mut new = Graph::new();
+    new.name.clone_from(&graph.name);
+    new.doc.clone_from(&graph.doc);
+    new.metadata.clone_from(&graph.metadata);
+    new.carried.clone_from(&graph.carried);
+    new
 }
 
 /// Original values of each class, in id order.

@@ -56,7 +56,7 @@ const VIEW: u64 = 1000;
 const FOLDED: u64 = 1;
 
 /// Whether an operator only reinterprets its operand: no element moves.
-pub fn is_view(op: &OpName) -> bool {
+fn is_view(op: &OpName) -> bool {
     const VIEWS: &[&str] = &["Dropout", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze"];
     op.domain.is_empty() && VIEWS.contains(&&*op.name)
 }

@@ -73,7 +73,7 @@ impl RuleError {
 
     /// Adds what to do.
     #[must_use]
-    pub fn help(mut self: Box<Self>, help: impl Into<String>) -> Box<Self> {
+    pub(crate) fn help(mut self: Box<Self>, help: impl Into<String>) -> Box<Self> {
         self.help = Some(help.into());
         self
     }

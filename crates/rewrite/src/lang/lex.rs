@@ -5,7 +5,7 @@ use super::diag::{Result, RuleError, Source, Span};
 
 /// A token.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Tok {
+pub(crate) enum Tok {
     /// `name` or `dotted.name`.
     Ident(String),
     /// `?x`.
@@ -49,7 +49,7 @@ const SIGNS: &[&str] = &[
 ///
 /// # Errors
 /// A character that begins no token, an unfinished string, a number out of range.
-pub fn lex(source: &Source) -> Result<Vec<(Tok, Span)>> {
+pub(crate) fn lex(source: &Source) -> Result<Vec<(Tok, Span)>> {
     let text = &*source.text;
     let bytes = text.as_bytes();
     let mut tokens = Vec::new();

@@ -7,7 +7,7 @@ use super::parse::parse;
 use crate::rule::Rule;
 
 /// Patterns that one rule may stand for.
-pub const MAX_ALTERNATIVES: usize = 64;
+const MAX_ALTERNATIVES: usize = 64;
 
 /// Reads the rules of a file.
 ///
@@ -66,7 +66,7 @@ fn check_laws(ast: &RuleAst) -> Result<()> {
         let help = "write `Op~(a, b)` in the patterns that need both orders: e-nodes cost more than patterns";
         return Err(error("bare commutativity or associativity".into()).help(help));
     }
-    let (left, right) = (size(&ast.lhs, ast, true), size(&ast.rhs, ast, false));
+    let (left, right) = (size(&ast.lhs, ast), size(&ast.rhs, ast));
     if ast.kind == Kind::Rule && ast.phase != Phase::Explore && right > left {
         let reason = format!("the right side has {right} operators, the left side {left}");
         return Err(error(reason).help("a rule that enlarges belongs in `phase=explore`"));
@@ -92,21 +92,21 @@ fn alternatives(term: &Term, ast: &RuleAst) -> usize {
 }
 
 /// Operators that are not constant; the largest alternative counts.
-fn size(term: &Term, ast: &RuleAst, left: bool) -> usize {
+fn size(term: &Term, ast: &RuleAst) -> usize {
     let mut seen = Vec::new();
-    size_of(term, ast, left, &mut seen)
+    size_of(term, ast, &mut seen)
 }
 
-fn size_of(term: &Term, ast: &RuleAst, left: bool, seen: &mut Vec<String>) -> usize {
+fn size_of(term: &Term, ast: &RuleAst, seen: &mut Vec<String>) -> usize {
     match &term.kind {
-        TermKind::Call(call) => 1 + call.args.iter().map(|a| size_of(a, ast, left, seen)).sum::<usize>(),
-        TermKind::Either(terms) => terms.iter().map(|t| size_of(t, ast, left, &mut seen.clone())).max().unwrap_or(0),
-        TermKind::Opt(inner) | TermKind::Proj(inner, _) => size_of(inner, ast, left, seen),
+        TermKind::Call(call) => 1 + call.args.iter().map(|a| size_of(a, ast, seen)).sum::<usize>(),
+        TermKind::Either(terms) => terms.iter().map(|t| size_of(t, ast, &mut seen.clone())).max().unwrap_or(0),
+        TermKind::Opt(inner) | TermKind::Proj(inner, _) => size_of(inner, ast, seen),
         TermKind::Name(name) if seen.contains(name) => 0,
         TermKind::Name(name) => {
             seen.push(name.clone());
             let body = ast.lets.iter().find(|(n, _)| n == name);
-            body.map_or(0, |(_, body)| size_of(body, ast, left, seen))
+            body.map_or(0, |(_, body)| size_of(body, ast, seen))
         }
         _ => 0,
     }

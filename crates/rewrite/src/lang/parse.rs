@@ -4,7 +4,7 @@
 //! plain rules. Refuses to know operators, guard functions and scopes.
 
 use super::ast::*;
-use super::diag::{Result, RuleError, Source, Span, closest};
+use super::diag::{Result, RuleError, Source, Span};
 use super::lex::{Tok, lex};
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ pub(super) const NUMBERS: &[(&str, f64)] = &[
 ///
 /// # Errors
 /// The first thing that does not parse.
-pub fn parse(source: &Source) -> Result<Vec<RuleAst>> {
+pub(super) fn parse(source: &Source) -> Result<Vec<RuleAst>> {
     let mut parser = Parser { source, tokens: lex(source)?, at: 0, bound: BTreeMap::new() };
     let mut rules = Vec::new();
     while *parser.peek() != Tok::End {
@@ -614,13 +614,5 @@ impl Parser<'_> {
             }
         }
         Ok(args)
-    }
-
-    pub(super) fn unknown(&self, span: Span, what: &str, name: &str, known: &[&str]) -> Box<RuleError> {
-        let error = RuleError::new(self.source, span, format!("unknown {what} `{name}`"));
-        match closest(name, known.iter().copied()) {
-            Some(close) => error.help(format!("did you mean `{close}`?")),
-            None => error,
-        }
     }
 }
