@@ -37,10 +37,20 @@ pub(crate) struct Log {
 pub(crate) fn apply(egraph: &mut Egg, index: usize, rule: &Rule, variant: &Variant, site: &Match, log: &mut Log) -> bool {
     let mut builder = Builder::new(egraph, variant, std::slice::from_ref(&site.subst), site.root);
     let Some(root) = builder.build(&variant.rhs) else { return builder.give_up() };
+    let mut more = Vec::new();
+    for (slot, template) in &variant.also {
+        let (Some(class), Some(other)) = (builder.class(*slot, 0), builder.build(template)) else {
+            return builder.give_up();
+        };
+        more.push((class, other));
+    }
     let created = std::mem::take(&mut builder.created);
     let event = log.events.len();
     egraph.analysis.rule.clone_from(&rule.name);
-    let changed = egraph.union(site.root, root);
+    let mut changed = egraph.union(site.root, root);
+    for (class, other) in more {
+        changed |= egraph.union(class, other);
+    }
     if changed {
         log.events.push(Event { rule: index, sources: site.nodes.clone() });
         log.created.extend(created.into_iter().map(|n| (n, event)));
@@ -159,7 +169,11 @@ impl<'a> Builder<'a> {
             }
             Template::Proj(inner, index) => {
                 let tag = u32::try_from(self.eval(index, member)?.as_int()?).ok()?;
-                let tuple = self.build_for(inner, member)?;
+                let outputs = std::mem::replace(&mut self.root_outputs, tuple_outputs(inner));
+                let depth = std::mem::replace(&mut self.depth, 0);
+                let tuple = self.build_for(inner, member);
+                (self.root_outputs, self.depth) = (outputs, depth);
+                let tuple = tuple?;
                 let mut node = ENode::leaf(Code::PROJ, tag);
                 node.children.push(tuple);
                 self.add(node)
@@ -261,6 +275,13 @@ impl<'a> Builder<'a> {
         }
         Some(with_defaults(&call.op, attrs))
     }
+}
+
+/// Outputs of an operator of which a template takes one: all that it can have.
+fn tuple_outputs(template: &Template) -> u32 {
+    let Template::Call(call) = template else { return 1 };
+    let most = call.code.index().map_or(1, |index| fusebox_ops::ops()[index].schema().outputs.1);
+    u32::try_from(most).unwrap_or(1)
 }
 
 /// A value as an attribute of the kind that the operator declares.

@@ -23,6 +23,7 @@ pub struct Function {
 /// All functions, by name.
 pub static FUNCTIONS: &[Function] = &[
     Function { name: "SQRT", arity: (1, 1), doc: "square root", call: sqrt },
+    Function { name: "around_transpose", arity: (4, 4), doc: "for Reshape(Transpose[perm](Reshape(x))) with the shapes of the inner Reshape and of the result: the coarsest shape to give x and the perm after it", call: around_transpose },
     Function { name: "axes", arity: (2, 2), doc: "axes of a tensor of the given rank, from the front, ascending", call: axes },
     Function { name: "axis", arity: (2, 2), doc: "an axis of a tensor of the given rank, from the front", call: axis },
     Function { name: "before_transpose", arity: (3, 3), doc: "for Reshape(Transpose[perm](x)) with the result's shape: the shape to give x, the perm after it, and whether no Reshape is left", call: before_transpose },
@@ -34,6 +35,7 @@ pub static FUNCTIONS: &[Function] = &[
     Function { name: "elements", arity: (1, 1), doc: "elements of an integer vector, known or symbolic", call: elements },
     Function { name: "expressible", arity: (2, 2), doc: "whether a constant can say to Reshape how to get the shape from the operand", call: expressible },
     Function { name: "float", arity: (1, 1), doc: "whether elements are floating-point numbers", call: float },
+    Function { name: "holds", arity: (2, 2), doc: "whether an element type has every value of another", call: holds },
     Function { name: "integer", arity: (1, 1), doc: "whether elements are integers", call: integer },
     Function { name: "inverse", arity: (1, 1), doc: "the permutation that undoes another", call: inverse },
     Function { name: "iota", arity: (1, 1), doc: "[0, 1, … n-1]", call: iota },
@@ -45,6 +47,7 @@ pub static FUNCTIONS: &[Function] = &[
     Function { name: "rank", arity: (1, 1), doc: "number of axes", call: rank },
     Function { name: "rep", arity: (2, 2), doc: "a value n times", call: rep },
     Function { name: "reshape", arity: (2, 2), doc: "the constant that tells Reshape how to get the shape from the operand, with 0 and -1", call: reshape },
+    Function { name: "resized", arity: (3, 3), doc: "the shape with another size along an axis", call: resized },
     Function { name: "running", arity: (1, 1), doc: "sums of the elements before each position, and of all", call: running },
     Function { name: "shape", arity: (1, 1), doc: "sizes along all axes", call: shape },
     Function { name: "slice_before_reshape", arity: (3, 3), doc: "for a slice of Reshape(x) along an axis: the axis of x and the factor of the bounds", call: slice_before_reshape },
@@ -102,6 +105,42 @@ fn before_transpose(egraph: &Egg, args: &[Value]) -> Option<Value> {
         shapes::before_transpose(&sizes(egraph, &args[0])?, &perm, &sizes(egraph, &args[2])?)?;
     let perm = Value::ints(perm.into_iter().map(|a| a as i64));
     Some(Value::List(vec![Value::dims(shape), perm, Value::Bool(exact)]))
+}
+
+fn around_transpose(egraph: &Egg, args: &[Value]) -> Option<Value> {
+    let perm: Vec<usize> = args[2].as_ints()?.into_iter().map(|a| usize::try_from(a).ok()).collect::<Option<_>>()?;
+    let (x, inner, y) = (sizes(egraph, &args[0])?, sizes(egraph, &args[1])?, sizes(egraph, &args[3])?);
+    let (shape, perm) = shapes::around_transpose(&x, &inner, &perm, &y)?;
+    Some(Value::List(vec![Value::dims(shape), Value::ints(perm.into_iter().map(|a| a as i64))]))
+}
+
+fn holds(_: &Egg, args: &[Value]) -> Option<Value> {
+    let (Value::Str(wide), Value::Str(narrow)) = (&args[0], &args[1]) else { return None };
+    let (wide, narrow) = (DType::from_name(wide)?, DType::from_name(narrow)?);
+    let exact = |d: DType| match d {
+        DType::F64 => (true, 53),
+        DType::F32 => (true, 24),
+        DType::F16 => (true, 11),
+        DType::BF16 => (true, 8),
+        DType::Bool => (false, 1),
+        d => (false, d.bits()),
+    };
+    let signed = |d: DType| d.name().starts_with('i');
+    let ((wide_float, wide_bits), (float, bits)) = (exact(wide), exact(narrow));
+    let holds = match (wide_float, float) {
+        (true, true) => wide == narrow || (wide_bits > bits && !(wide == DType::F16 && narrow == DType::BF16)),
+        (true, false) => wide_bits >= bits,
+        (false, true) => false,
+        (false, false) => wide_bits > bits || (wide_bits == bits && signed(wide) == signed(narrow)),
+    };
+    Some(Value::Bool(holds && (float || wide_float || signed(wide) || !signed(narrow))))
+}
+
+fn resized(egraph: &Egg, args: &[Value]) -> Option<Value> {
+    let mut shape = sizes(egraph, &args[0])?;
+    let axis = from_front(args[1].as_int()?, shape.len() as i64)?;
+    shape[axis as usize] = args[2].as_dim()?.clone();
+    Some(Value::dims(shape))
 }
 
 fn slice_before_reshape(egraph: &Egg, args: &[Value]) -> Option<Value> {

@@ -278,7 +278,15 @@ impl Builder<'_> {
                 let tensor = tensor.ok_or_else(|| self.error(self.example.span.clone(), format!("`{name}` has no type")))?;
                 Some(self.tensor(&name, &tensor)?)
             }
-            _ => return Err(self.error(self.example.span.clone(), format!("`{name}` must be a tensor type"))),
+            ExampleValue::Value(expr) => {
+                let value = self.literal(&expr)?;
+                let tensor = literal_tensor(&value)
+                    .ok_or_else(|| self.error(self.example.span.clone(), format!("`{name}` must be numbers")))?;
+                Some(self.graph.add_constant("", tensor))
+            }
+            ExampleValue::Record(_) => {
+                return Err(self.error(self.example.span.clone(), format!("`{name}` must be a tensor type")));
+            }
         };
         self.classes.insert((slot, site), value);
         Ok(value)
@@ -297,7 +305,10 @@ impl Builder<'_> {
         }
         let sizes = ty.sizes().ok_or_else(|| self.error(span.clone(), "a constant needs known sizes"))?;
         self.seed += 1;
-        let data = random(dtype, &sizes, tensor.positive, self.seed);
+        let data = match tensor.fill.as_deref() {
+            Some(fill) => filled(fill, &sizes),
+            None => random(dtype, &sizes, tensor.positive, self.seed),
+        };
         let data = data.ok_or_else(|| self.error(span, format!("constants of {dtype} are not generated")))?;
         Ok(self.graph.add_constant(name, data))
     }
@@ -403,6 +414,33 @@ impl Builder<'_> {
             attrs.set(name, Attr::Ints(values));
         }
     }
+}
+
+/// Numbers of an example as a constant: whole ones as i64, others as f32.
+fn literal_tensor(value: &Value) -> Option<Tensor> {
+    match value {
+        Value::List(items) => match items.iter().map(Value::as_int).collect::<Option<Vec<i64>>>() {
+            Some(values) => Some(Tensor::vector(values)),
+            None => {
+                let values: Option<Vec<f32>> = items.iter().map(|i| i.as_float().map(|v| v as f32)).collect();
+                values.map(Tensor::vector)
+            }
+        },
+        Value::Int(value) => value.value().map(Tensor::scalar),
+        value => value.as_float().map(|v| Tensor::scalar(v as f32)),
+    }
+}
+
+/// A constant of given elements.
+fn filled(fill: &str, sizes: &[usize]) -> Option<Tensor> {
+    let count = fusebox_ir::tensor::element_count(sizes)?;
+    let columns = sizes.last().copied().unwrap_or(1).max(1);
+    let element = |index: usize| match fill {
+        "ones" => 1.0,
+        "causal" if index % columns > index / columns => f32::NEG_INFINITY,
+        _ => 0.0,
+    };
+    Tensor::from_vec(sizes.to_vec(), (0..count).map(element).collect()).ok()
 }
 
 /// A constant with pseudo-random elements.

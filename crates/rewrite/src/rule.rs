@@ -51,6 +51,8 @@ pub(crate) struct Variant {
     pub(crate) lets: Vec<Let>,
     pub(crate) roots: Vec<Code>,
     pub(crate) rhs: Template,
+    /// Further classes that equal something: a slot, and what it equals.
+    pub(crate) also: Vec<(usize, Template)>,
     /// What stands for a class variable whose operand is absent.
     pub(crate) defaults: Vec<Option<Template>>,
     pub(crate) wheres: Vec<(Vec<usize>, Expr)>,

@@ -69,6 +69,49 @@ pub(crate) fn before_transpose(x: &[Dim], perm: &[usize], y: &[Dim]) -> Option<(
     (shape != x).then_some((shape, perm, exact))
 }
 
+/// For `y = Reshape(Transpose[perm](Reshape(x)))`, where the inner Reshape gives shape `inner`: the coarsest shape for
+/// x, and the permutation behind it, with which y is again `Reshape(Transpose[perm'](Reshape(x, shape')))`. Axes of x
+/// are split only where the permutation or y tears them apart. `None` when nothing becomes simpler.
+pub(crate) fn around_transpose(
+    x: &[Dim],
+    inner: &[Dim],
+    perm: &[usize],
+    y: &[Dim],
+) -> Option<(Vec<Dim>, Vec<usize>)> {
+    let first = refine(x, inner)?;
+    // Factors in transposed order: size, position in x's order, axis of x.
+    let mut transposed: Vec<(Dim, usize, usize)> = Vec::new();
+    for axis in perm {
+        let mine = first.iter().enumerate().filter(|(_, f)| f.to == *axis);
+        transposed.extend(mine.map(|(position, f)| (f.size.clone(), position, f.from)));
+    }
+    let sizes: Vec<Dim> = transposed.iter().map(|t| t.0.clone()).collect();
+    let mut pieces: Vec<(Dim, (usize, usize), usize)> = Vec::new();
+    for (index, factor) in refine(&sizes, y)?.into_iter().enumerate() {
+        let (_, position, axis) = &transposed[factor.from];
+        pieces.push((factor.size, (*position, index), *axis));
+    }
+    let mut order: Vec<usize> = (0..pieces.len()).collect();
+    order.sort_by_key(|p| pieces[*p].1);
+    // Runs of x's order that stay together inside one axis of x.
+    let mut blocks: Vec<(Dim, usize)> = Vec::new();
+    for (index, piece) in order.iter().enumerate() {
+        let follows = index > 0 && order[index - 1] + 1 == *piece && pieces[order[index - 1]].2 == pieces[*piece].2;
+        match blocks.last_mut().filter(|_| follows) {
+            Some((size, _)) => *size = size.mul(&pieces[*piece].0),
+            None => blocks.push((pieces[*piece].0.clone(), *piece)),
+        }
+    }
+    let plain = inner.iter().filter(|d| d.value() != Some(1)).count();
+    if blocks.len() >= plain && inner.len() == plain {
+        return None;
+    }
+    let shape: Vec<Dim> = blocks.iter().map(|b| b.0.clone()).collect();
+    let mut perm: Vec<usize> = (0..blocks.len()).collect();
+    perm.sort_by_key(|b| blocks[*b].1);
+    (shape != inner).then_some((shape, perm))
+}
+
 /// For a slice of `y = Reshape(x)` along `axis`: the axis of x that holds the same elements and by what the bounds are
 /// to be multiplied. The axis of y must be the outermost of what its axis of x was split into.
 pub(crate) fn slice_before_reshape(x: &[Dim], y: &[Dim], axis: usize) -> Option<(usize, i64)> {
@@ -167,6 +210,14 @@ mod tests {
         let (shape, perm, exact) = before_transpose(&dims("6,1500,64"), &[0, 2, 1], &dims("1,6,64,1500")).unwrap();
         assert_eq!((shape, perm, exact), (dims("1,6,1500,64"), vec![0, 1, 3, 2], true));
         assert_eq!(before_transpose(&dims("2,3,4"), &[1, 0, 2], &dims("3,8")), None);
+    }
+
+    #[test]
+    fn heads_split_and_joined_again_are_not_split() {
+        let (shape, perm) =
+            around_transpose(&dims("b,s,128"), &dims("b,s,8,16"), &[1, 0, 2, 3], &dims("s,b,128")).unwrap();
+        assert_eq!((shape, perm), (dims("b,s,128"), vec![1, 0, 2]));
+        assert_eq!(around_transpose(&dims("b,s,8"), &dims("b,s,2,4"), &[0, 2, 1, 3], &dims("b,2,s,4")), None);
     }
 
     #[test]

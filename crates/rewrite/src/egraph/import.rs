@@ -214,5 +214,11 @@ fn normal(node: &Node, rank: Option<usize>) -> Attrs {
     {
         attrs.set("axis", Attr::Int(axis - rank as i64));
     }
+    if node.op.is("Transpose")
+        && attrs.get("perm").is_none()
+        && let Some(rank) = rank
+    {
+        attrs.set("perm", (0..rank as i64).rev().collect::<Vec<i64>>());
+    }
     attrs
 }

@@ -223,6 +223,8 @@ pub struct ExampleTensor {
     pub constant: bool,
     /// Whether all its elements are positive.
     pub positive: bool,
+    /// A constant of given elements: `ones`, `zeros`, `causal` (0 on and below the diagonal, -inf above).
+    pub fill: Option<String>,
 }
 
 /// An example: values for the variables of the left side.
@@ -259,6 +261,8 @@ pub struct RuleAst {
     pub lhs: Term,
     /// Right side.
     pub rhs: Term,
+    /// Further equalities of the same match: a let, and what it equals.
+    pub also: Vec<(String, Span, Term)>,
     /// Whether it also runs from right to left.
     pub both_ways: bool,
     /// `where $x = e` in order; several names take a list apart.

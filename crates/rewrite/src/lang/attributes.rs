@@ -120,6 +120,7 @@ const ONNX: &[Row] = &[
     ("Sqrt", NONE),
     ("Squeeze", NONE),
     ("Sub", NONE),
+    ("Swish", &[("alpha", float(1.0))]),
     ("Tanh", NONE),
     ("Tile", NONE),
     ("Transpose", &[("perm", Spec::Ints)]),

@@ -86,6 +86,11 @@ pub(super) fn compile(ast: &RuleAst, backwards: bool) -> Result<Variant> {
     }
     let guards = ast.when.iter().map(|e| c.expr(e)).collect::<Result<Vec<_>>>()?;
     let rhs = c.template(right)?;
+    let mut also = Vec::new();
+    for (name, span, term) in &ast.also {
+        let slot = c.bound_class(name, span)?;
+        also.push((slot, c.template(term)?));
+    }
     let lets: Vec<Let> = std::mem::take(&mut c.let_order).into_iter().filter_map(|i| c.lets[i].take()).collect();
     c.defaults.resize(c.classes.len(), None);
     c.each.resize(c.classes.len(), false);
@@ -94,6 +99,7 @@ pub(super) fn compile(ast: &RuleAst, backwards: bool) -> Result<Variant> {
         lets,
         roots,
         rhs,
+        also,
         defaults: c.defaults,
         wheres,
         guards,

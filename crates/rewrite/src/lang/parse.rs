@@ -281,6 +281,7 @@ impl Parser<'_> {
             lets: Vec::new(),
             lhs: empty.clone(),
             rhs: empty,
+            also: Vec::new(),
             both_ways: false,
             wheres: Vec::new(),
             when: Vec::new(),
@@ -297,6 +298,7 @@ impl Parser<'_> {
                 Tok::Ident(name) if name == "example" => rule.examples.push(self.example()?),
                 Tok::Ident(name) if name == "let" => self.let_(&mut rule)?,
                 Tok::Ident(name) if name == "where" => self.where_(&mut rule)?,
+                Tok::Ident(name) if name == "also" => self.also(&mut rule)?,
                 Tok::Ident(name) if name == "when" => {
                     self.at += 1;
                     rule.when.push(self.expr()?);
@@ -328,6 +330,15 @@ impl Parser<'_> {
             }
         };
         rule.rhs = self.term()?;
+        Ok(())
+    }
+
+    fn also(&mut self, rule: &mut RuleAst) -> Result<()> {
+        self.at += 1;
+        let (name, span) = self.ident("the name of a let")?;
+        self.expect("=>")?;
+        let term = self.term()?;
+        rule.also.push((name, span, term));
         Ok(())
     }
 
@@ -439,7 +450,8 @@ impl Parser<'_> {
             }
             let constant = self.word("const");
             let positive = self.word("positive");
-            tensors.push(ExampleTensor { dtype, dims, constant, positive });
+            let fill = ["ones", "zeros", "causal"].into_iter().find(|f| self.word(f)).map(str::to_owned);
+            tensors.push(ExampleTensor { dtype, dims, constant: constant || fill.is_some(), positive, fill });
             if !self.sign("|") {
                 return Ok(tensors);
             }
