@@ -34,7 +34,14 @@ pub(crate) struct Log {
 }
 
 /// Applies a rule at one site. Returns whether the e-graph learnt an equality.
-pub(crate) fn apply(egraph: &mut Egg, index: usize, rule: &Rule, variant: &Variant, site: &Match, log: &mut Log) -> bool {
+pub(crate) fn apply(
+    egraph: &mut Egg,
+    index: usize,
+    rule: &Rule,
+    variant: &Variant,
+    site: &Match,
+    log: &mut Log,
+) -> bool {
     let mut builder = Builder::new(egraph, variant, std::slice::from_ref(&site.subst), site.root);
     let Some(root) = builder.build(&variant.rhs) else { return builder.give_up() };
     let mut more = Vec::new();
@@ -210,7 +217,8 @@ impl<'a> Builder<'a> {
             Make::Float => self.scalar(&Value::Float(value.as_float()?), Some(dtype)),
             Make::Zeros | Make::Ones => {
                 let fill = if make == Make::Ones { 1.0 } else { 0.0 };
-                let shape: Option<Vec<usize>> = value.as_ints()?.into_iter().map(|v| usize::try_from(v).ok()).collect();
+                let shape: Option<Vec<usize>> =
+                    value.as_ints()?.into_iter().map(|v| usize::try_from(v).ok()).collect();
                 self.constant(&filled(shape?, fill, dtype)?)
             }
         }
@@ -233,13 +241,14 @@ impl<'a> Builder<'a> {
         for arg in &call.args {
             ids.push(match arg {
                 Template::Scalar(_) => vec![None],
-                Template::All(slot) => (0..self.substs.len())
-                    .map(|m| self.class(*slot, m).map(Some))
-                    .collect::<Option<_>>()?,
+                Template::All(slot) => {
+                    (0..self.substs.len()).map(|m| self.class(*slot, m).map(Some)).collect::<Option<_>>()?
+                }
                 other => vec![Some(self.build_for(other, member)?)],
             });
         }
-        let neighbour = ids.iter().flatten().flatten().find_map(|id| self.dtype(*id).filter(|d| *d != DType::Bool));
+        let neighbour =
+            ids.iter().flatten().flatten().find_map(|id| self.dtype(*id).filter(|d| *d != DType::Bool));
         let dtype = neighbour.or_else(|| self.dtype(self.root));
         for (arg, slot) in call.args.iter().zip(&mut ids) {
             if let Template::Scalar(value) = arg {
@@ -249,7 +258,10 @@ impl<'a> Builder<'a> {
         }
         let mut children: SmallVec<[Id; 6]> = ids.into_iter().flatten().collect::<Option<_>>()?;
         // Trailing absent operands are trimmed, so that there is one spelling.
-        while children.last().is_some_and(|id| self.egraph[*id].nodes.first().map(|n| n.code) == Some(Code::NONE)) {
+        while children
+            .last()
+            .is_some_and(|id| self.egraph[*id].nodes.first().map(|n| n.code) == Some(Code::NONE))
+        {
             children.pop();
         }
         Some(children)

@@ -115,7 +115,13 @@ fn check(egraph: &Egg, rules: &[Rule]) -> Result<(), RewriteError> {
 
 type Sites = Vec<(Vec<Match>, bool)>;
 
-fn search_all(egraph: &Egg, rules: &[Rule], active: &[usize], limit: usize, threads: usize) -> Vec<(usize, Sites)> {
+fn search_all(
+    egraph: &Egg,
+    rules: &[Rule],
+    active: &[usize],
+    limit: usize,
+    threads: usize,
+) -> Vec<(usize, Sites)> {
     let of = |index: usize| rules[index].variants.iter().map(|v| search(egraph, v, limit)).collect::<Sites>();
     // Below this size starting threads costs more than the search.
     if threads <= 1 || egraph.number_of_classes() < 2000 {
@@ -179,6 +185,7 @@ fn groups(variant: &Variant, matches: &[Match]) -> Vec<Vec<Match>> {
 }
 
 fn shared(variant: &Variant, subst: &Subst) -> String {
-    let classes: Vec<_> = subst.classes.iter().zip(&variant.each).filter(|(_, each)| !**each).map(|(c, _)| c).collect();
+    let classes: Vec<_> =
+        subst.classes.iter().zip(&variant.each).filter(|(_, each)| !**each).map(|(c, _)| c).collect();
     format!("{classes:?} {:?} {:?}", subst.scalars, subst.records)
 }

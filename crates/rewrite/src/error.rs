@@ -63,9 +63,9 @@ impl Diagnostic for RewriteError {
         match self {
             Self::Rule(error) => Diagnostic::help(&**error),
             Self::NoSuchRule { .. } => Some(Box::new("`fusebox rules list` prints the names")),
-            Self::Conflict { rule, .. } => {
-                Some(Box::new(format!("the graph was left as it was; `--disable {rule}` goes on without the rule")))
-            }
+            Self::Conflict { rule, .. } => Some(Box::new(format!(
+                "the graph was left as it was; `--disable {rule}` goes on without the rule"
+            ))),
             _ => None,
         }
     }

@@ -129,7 +129,9 @@ fn index_of(list: &Value, index: &Value) -> Option<Value> {
         items.get(usize::try_from(position).ok()?).cloned()
     };
     match index {
-        Value::List(indices) => indices.iter().map(|i| at(i.as_int()?)).collect::<Option<_>>().map(Value::List),
+        Value::List(indices) => {
+            indices.iter().map(|i| at(i.as_int()?)).collect::<Option<_>>().map(Value::List)
+        }
         single => at(single.as_int()?),
     }
 }
@@ -149,7 +151,10 @@ fn binary(op: &str, a: Value, b: Value) -> Option<Value> {
         a.extend(b);
         return Some(Value::List(a));
     }
-    if let (Value::Int(a), Value::Int(b)) = (&a, &b) {
+    if let (Value::Int(x), Value::Int(y)) = (&a, &b)
+        && !(op == "/" && x.exact_div(y).is_none() && x.value().is_some() && y.value().is_some())
+    {
+        let (a, b) = (x, y);
         return Some(Value::Int(match op {
             "+" => a.add(b),
             "-" => a.sub(b),

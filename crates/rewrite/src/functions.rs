@@ -23,36 +23,126 @@ pub struct Function {
 /// All functions, by name.
 pub static FUNCTIONS: &[Function] = &[
     Function { name: "SQRT", arity: (1, 1), doc: "square root", call: sqrt },
-    Function { name: "around_transpose", arity: (4, 4), doc: "for Reshape(Transpose[perm](Reshape(x))) with the shapes of the inner Reshape and of the result: the coarsest shape to give x and the perm after it", call: around_transpose },
-    Function { name: "axes", arity: (2, 2), doc: "axes of a tensor of the given rank, from the front, ascending", call: axes },
-    Function { name: "axis", arity: (2, 2), doc: "an axis of a tensor of the given rank, from the front", call: axis },
-    Function { name: "before_transpose", arity: (3, 3), doc: "for Reshape(Transpose[perm](x)) with the result's shape: the shape to give x, the perm after it, and whether no Reshape is left", call: before_transpose },
-    Function { name: "broadcasts", arity: (2, 2), doc: "whether an operand broadcasts to a shape without enlarging it", call: broadcasts },
-    Function { name: "const", arity: (1, usize::MAX), doc: "whether all operands are constants", call: constant },
+    Function {
+        name: "around_transpose",
+        arity: (4, 4),
+        doc: "for Reshape(Transpose[perm](Reshape(x))) with the shapes of the inner Reshape and of the result: the coarsest shape to give x and the perm after it",
+        call: around_transpose,
+    },
+    Function {
+        name: "axes",
+        arity: (2, 2),
+        doc: "axes of a tensor of the given rank, from the front, ascending",
+        call: axes,
+    },
+    Function {
+        name: "axis",
+        arity: (2, 2),
+        doc: "an axis of a tensor of the given rank, from the front",
+        call: axis,
+    },
+    Function {
+        name: "before_transpose",
+        arity: (3, 3),
+        doc: "for Reshape(Transpose[perm](x)) with the result's shape: the shape to give x, the perm after it, and whether no Reshape is left",
+        call: before_transpose,
+    },
+    Function {
+        name: "broadcasts",
+        arity: (2, 2),
+        doc: "whether an operand broadcasts to a shape without enlarging it",
+        call: broadcasts,
+    },
+    Function {
+        name: "const",
+        arity: (1, usize::MAX),
+        doc: "whether all operands are constants",
+        call: constant,
+    },
     Function { name: "dim", arity: (2, 2), doc: "size along an axis", call: dim },
-    Function { name: "dims", arity: (2, 2), doc: "for each operand of a group its size along an axis", call: dims },
+    Function {
+        name: "dims",
+        arity: (2, 2),
+        doc: "for each operand of a group its size along an axis",
+        call: dims,
+    },
     Function { name: "dtype", arity: (1, 1), doc: "name of the element type", call: dtype },
-    Function { name: "elements", arity: (1, 1), doc: "elements of an integer vector, known or symbolic", call: elements },
-    Function { name: "expressible", arity: (2, 2), doc: "whether a constant can say to Reshape how to get the shape from the operand", call: expressible },
-    Function { name: "float", arity: (1, 1), doc: "whether elements are floating-point numbers", call: float },
-    Function { name: "holds", arity: (2, 2), doc: "whether an element type has every value of another", call: holds },
+    Function {
+        name: "elements",
+        arity: (1, 1),
+        doc: "elements of an integer vector, known or symbolic",
+        call: elements,
+    },
+    Function {
+        name: "expressible",
+        arity: (2, 2),
+        doc: "whether a constant can say to Reshape how to get the shape from the operand",
+        call: expressible,
+    },
+    Function {
+        name: "float",
+        arity: (1, 1),
+        doc: "whether elements are floating-point numbers",
+        call: float,
+    },
+    Function {
+        name: "holds",
+        arity: (2, 2),
+        doc: "whether an element type has every value of another",
+        call: holds,
+    },
     Function { name: "integer", arity: (1, 1), doc: "whether elements are integers", call: integer },
     Function { name: "inverse", arity: (1, 1), doc: "the permutation that undoes another", call: inverse },
     Function { name: "iota", arity: (1, 1), doc: "[0, 1, … n-1]", call: iota },
     Function { name: "len", arity: (1, 1), doc: "length of a list", call: len },
-    Function { name: "lower_triangle", arity: (1, 1), doc: "whether a constant mask hides exactly the keys after each query", call: lower_triangle },
+    Function {
+        name: "lower_triangle",
+        arity: (1, 1),
+        doc: "whether a constant mask hides exactly the keys after each query",
+        call: lower_triangle,
+    },
     Function { name: "max", arity: (1, 1), doc: "largest element of a constant", call: largest },
     Function { name: "min", arity: (1, 1), doc: "smallest element of a constant", call: smallest },
     Function { name: "product", arity: (1, 1), doc: "product of a list of sizes", call: product },
     Function { name: "rank", arity: (1, 1), doc: "number of axes", call: rank },
     Function { name: "rep", arity: (2, 2), doc: "a value n times", call: rep },
-    Function { name: "reshape", arity: (2, 2), doc: "the constant that tells Reshape how to get the shape from the operand, with 0 and -1", call: reshape },
-    Function { name: "resized", arity: (3, 3), doc: "the shape with another size along an axis", call: resized },
-    Function { name: "running", arity: (1, 1), doc: "sums of the elements before each position, and of all", call: running },
+    Function {
+        name: "reshape",
+        arity: (2, 2),
+        doc: "the constant that tells Reshape how to get the shape from the operand, with 0 and -1",
+        call: reshape,
+    },
+    Function {
+        name: "resized",
+        arity: (3, 3),
+        doc: "the shape with another size along an axis",
+        call: resized,
+    },
+    Function {
+        name: "running",
+        arity: (1, 1),
+        doc: "sums of the elements before each position, and of all",
+        call: running,
+    },
     Function { name: "shape", arity: (1, 1), doc: "sizes along all axes", call: shape },
-    Function { name: "slice_before_reshape", arity: (3, 3), doc: "for a slice of Reshape(x) along an axis: the axis of x and the factor of the bounds", call: slice_before_reshape },
-    Function { name: "uniform", arity: (1, 1), doc: "the element that all elements of a constant equal", call: uniform },
-    Function { name: "without", arity: (2, 2), doc: "a list without the elements at given positions", call: without },
+    Function {
+        name: "slice_before_reshape",
+        arity: (3, 3),
+        doc: "for a slice of Reshape(x) along an axis: the axis of x and the factor of the bounds",
+        call: slice_before_reshape,
+    },
+    Function {
+        name: "uniform",
+        arity: (1, 1),
+        doc: "the element that all elements of a constant equal",
+        call: uniform,
+    },
+    Function {
+        name: "without",
+        arity: (2, 2),
+        doc: "a list without the elements at given positions",
+        call: without,
+    },
 ];
 
 /// A function by name.
@@ -94,13 +184,15 @@ fn axis(_: &Egg, args: &[Value]) -> Option<Value> {
 
 fn axes(_: &Egg, args: &[Value]) -> Option<Value> {
     let rank = args[1].as_int()?;
-    let mut axes: Vec<i64> = args[0].as_ints()?.into_iter().map(|a| from_front(a, rank)).collect::<Option<_>>()?;
+    let mut axes: Vec<i64> =
+        args[0].as_ints()?.into_iter().map(|a| from_front(a, rank)).collect::<Option<_>>()?;
     axes.sort_unstable();
     Some(Value::ints(axes))
 }
 
 fn before_transpose(egraph: &Egg, args: &[Value]) -> Option<Value> {
-    let perm: Vec<usize> = args[1].as_ints()?.into_iter().map(|a| usize::try_from(a).ok()).collect::<Option<_>>()?;
+    let perm: Vec<usize> =
+        args[1].as_ints()?.into_iter().map(|a| usize::try_from(a).ok()).collect::<Option<_>>()?;
     let (shape, perm, exact) =
         shapes::before_transpose(&sizes(egraph, &args[0])?, &perm, &sizes(egraph, &args[2])?)?;
     let perm = Value::ints(perm.into_iter().map(|a| a as i64));
@@ -108,7 +200,8 @@ fn before_transpose(egraph: &Egg, args: &[Value]) -> Option<Value> {
 }
 
 fn around_transpose(egraph: &Egg, args: &[Value]) -> Option<Value> {
-    let perm: Vec<usize> = args[2].as_ints()?.into_iter().map(|a| usize::try_from(a).ok()).collect::<Option<_>>()?;
+    let perm: Vec<usize> =
+        args[2].as_ints()?.into_iter().map(|a| usize::try_from(a).ok()).collect::<Option<_>>()?;
     let (x, inner, y) = (sizes(egraph, &args[0])?, sizes(egraph, &args[1])?, sizes(egraph, &args[3])?);
     let (shape, perm) = shapes::around_transpose(&x, &inner, &perm, &y)?;
     Some(Value::List(vec![Value::dims(shape), Value::ints(perm.into_iter().map(|a| a as i64))]))
@@ -128,7 +221,9 @@ fn holds(_: &Egg, args: &[Value]) -> Option<Value> {
     let signed = |d: DType| d.name().starts_with('i');
     let ((wide_float, wide_bits), (float, bits)) = (exact(wide), exact(narrow));
     let holds = match (wide_float, float) {
-        (true, true) => wide == narrow || (wide_bits > bits && !(wide == DType::F16 && narrow == DType::BF16)),
+        (true, true) => {
+            wide == narrow || (wide_bits > bits && !(wide == DType::F16 && narrow == DType::BF16))
+        }
         (true, false) => wide_bits >= bits,
         (false, true) => false,
         (false, false) => wide_bits > bits || (wide_bits == bits && signed(wide) == signed(narrow)),
@@ -162,7 +257,9 @@ fn constant(egraph: &Egg, args: &[Value]) -> Option<Value> {
     for arg in args {
         all &= match arg {
             Value::Operand(Operand::Absent) | Value::None => true,
-            Value::List(items) => items.iter().all(|i| constant(egraph, std::slice::from_ref(i)) == Some(Value::Bool(true))),
+            Value::List(items) => {
+                items.iter().all(|i| constant(egraph, std::slice::from_ref(i)) == Some(Value::Bool(true)))
+            }
             _ => known(egraph, arg)?.constant,
         };
     }

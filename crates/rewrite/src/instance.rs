@@ -71,7 +71,9 @@ fn check_instance(
     example: &Example,
     mut instance: Instance,
 ) -> Result<(), Box<RuleError>> {
-    let error = |reason: String| RuleError::new(&rule.source, example.span.clone(), format!("rule {}: {reason}", rule.name));
+    let error = |reason: String| {
+        RuleError::new(&rule.source, example.span.clone(), format!("rule {}: {reason}", rule.name))
+    };
     if let Err(wrong) = fusebox_ops::infer_graph(&mut instance.graph, &[]) {
         return Err(error(format!("its left side cannot be typed on this example: {wrong}")));
     }
@@ -81,7 +83,8 @@ fn check_instance(
     let (matches, _) = search(&imported.egraph, variant, 1000);
     let output = instance.graph.outputs[0];
     let root = imported.class_of[output.0 as usize].map(|id| imported.egraph.find(id));
-    let matches: Vec<Match> = matches.into_iter().filter(|m| rule.kind == Kind::Group || Some(m.root) == root).collect();
+    let matches: Vec<Match> =
+        matches.into_iter().filter(|m| rule.kind == Kind::Group || Some(m.root) == root).collect();
     if matches.is_empty() {
         return Err(error(format!("it does not fire on this example{}", first_failing(&imported, variant)))
             .help("change the example or the guards"));
@@ -152,9 +155,19 @@ impl Chooser {
     }
 }
 
-fn build(rule: &Rule, variant: &Variant, example: &Example, chooser: &mut Chooser) -> Result<Instance, Box<RuleError>> {
+fn build(
+    rule: &Rule,
+    variant: &Variant,
+    example: &Example,
+    chooser: &mut Chooser,
+) -> Result<Instance, Box<RuleError>> {
     let sites = if rule.kind == Kind::Group {
-        example.vars.iter().map(|v| if let ExampleValue::Tensors(t) = &v.value { t.len() } else { 1 }).max().unwrap_or(1)
+        example
+            .vars
+            .iter()
+            .map(|v| if let ExampleValue::Tensors(t) = &v.value { t.len() } else { 1 })
+            .max()
+            .unwrap_or(1)
     } else {
         1
     };
@@ -200,12 +213,18 @@ impl Builder<'_> {
 
     fn given(&self, name: &str) -> Built<&ExampleValue> {
         let found = self.example.vars.iter().find(|v| v.name == name).map(|v| &v.value);
-        found.ok_or_else(|| self.error(self.example.span.clone(), format!("the example says nothing about `{name}`")))
+        found.ok_or_else(|| {
+            self.error(self.example.span.clone(), format!("the example says nothing about `{name}`"))
+        })
     }
 
     fn pattern(&mut self, pat: &Pat, chooser: &mut Chooser, dtype: DType) -> Built<Option<ValueId>> {
         Ok(match pat {
-            Pat::Any => return Err(self.error(self.example.span.clone(), "give `_` a name, so that examples can type it")),
+            Pat::Any => {
+                return Err(
+                    self.error(self.example.span.clone(), "give `_` a name, so that examples can type it")
+                );
+            }
             Pat::Absent => None,
             Pat::Class(slot, _) => self.class(*slot)?,
             Pat::Let(index) => {
@@ -225,7 +244,8 @@ impl Builder<'_> {
             }
             Pat::Vector(slot) => {
                 let values = self.scalar(*slot)?.as_ints();
-                let values = values.ok_or_else(|| self.error(self.example.span.clone(), "expected a list of integers"))?;
+                let values = values
+                    .ok_or_else(|| self.error(self.example.span.clone(), "expected a list of integers"))?;
                 Some(self.graph.add_constant("", Tensor::vector(values)))
             }
             Pat::Value(Value::List(items)) => {
@@ -249,7 +269,13 @@ impl Builder<'_> {
         })
     }
 
-    fn projection(&mut self, inner: &Pat, index: &PatIndex, chooser: &mut Chooser, dtype: DType) -> Built<Option<ValueId>> {
+    fn projection(
+        &mut self,
+        inner: &Pat,
+        index: &PatIndex,
+        chooser: &mut Chooser,
+        dtype: DType,
+    ) -> Built<Option<ValueId>> {
         let index = match index {
             PatIndex::Is(index) => *index as usize,
             PatIndex::Bind(slot) => self.scalar(*slot)?.as_int().unwrap_or(0).max(0) as usize,
@@ -275,13 +301,15 @@ impl Builder<'_> {
             ExampleValue::None => None,
             ExampleValue::Tensors(tensors) => {
                 let tensor = tensors.get(site).or(tensors.last()).cloned();
-                let tensor = tensor.ok_or_else(|| self.error(self.example.span.clone(), format!("`{name}` has no type")))?;
+                let tensor = tensor
+                    .ok_or_else(|| self.error(self.example.span.clone(), format!("`{name}` has no type")))?;
                 Some(self.tensor(&name, &tensor)?)
             }
             ExampleValue::Value(expr) => {
                 let value = self.literal(&expr)?;
-                let tensor = literal_tensor(&value)
-                    .ok_or_else(|| self.error(self.example.span.clone(), format!("`{name}` must be numbers")))?;
+                let tensor = literal_tensor(&value).ok_or_else(|| {
+                    self.error(self.example.span.clone(), format!("`{name}` must be numbers"))
+                })?;
                 Some(self.graph.add_constant("", tensor))
             }
             ExampleValue::Record(_) => {
@@ -297,7 +325,8 @@ impl Builder<'_> {
         let dtype = DType::from_name(&tensor.dtype)
             .ok_or_else(|| self.error(span.clone(), format!("`{}` is not an element type", tensor.dtype)))?;
         let dims: Vec<Dim> = tensor.dims.iter().map(|d| self.dim(d)).collect::<Built<_>>()?;
-        let name = format!("{}{}", &name[1..], if self.site > 0 { self.site.to_string() } else { String::new() });
+        let name =
+            format!("{}{}", &name[1..], if self.site > 0 { self.site.to_string() } else { String::new() });
         let ty = TensorType::new(dtype, dims);
         if !tensor.constant {
             self.positive.push(tensor.positive);
@@ -322,10 +351,16 @@ impl Builder<'_> {
                 match *op {
                     "*" => a.mul(&b),
                     "+" => a.add(&b),
-                    _ => return Err(self.error(expr.span.clone(), "a size is a number, a symbol, a sum or a product")),
+                    _ => {
+                        return Err(
+                            self.error(expr.span.clone(), "a size is a number, a symbol, a sum or a product")
+                        );
+                    }
                 }
             }
-            _ => return Err(self.error(expr.span.clone(), "a size is a number, a symbol, a sum or a product")),
+            _ => {
+                return Err(self.error(expr.span.clone(), "a size is a number, a symbol, a sum or a product"));
+            }
         })
     }
 
@@ -334,7 +369,9 @@ impl Builder<'_> {
             ExprKind::Number(value, true) => Value::from(*value as i64),
             ExprKind::Number(value, false) => Value::Float(*value),
             ExprKind::Str(text) => Value::Str(text.clone()),
-            ExprKind::List(items) => Value::List(items.iter().map(|i| self.literal(i)).collect::<Built<_>>()?),
+            ExprKind::List(items) => {
+                Value::List(items.iter().map(|i| self.literal(i)).collect::<Built<_>>()?)
+            }
             ExprKind::Unary("-", inner) => match self.literal(inner)? {
                 Value::Float(value) => Value::Float(-value),
                 _ => return Err(self.error(expr.span.clone(), "expected a literal")),
@@ -352,8 +389,10 @@ impl Builder<'_> {
     }
 
     fn number(&mut self, value: &Value, dtype: DType) -> Built<ValueId> {
-        let number = value.as_float().ok_or_else(|| self.error(self.example.span.clone(), "expected a number"))?;
+        let number =
+            value.as_float().ok_or_else(|| self.error(self.example.span.clone(), "expected a number"))?;
         let tensor = match dtype {
+            _ if matches!(value, Value::Int(_)) => Tensor::scalar(number as i64),
             DType::I64 => Tensor::scalar(number as i64),
             DType::F64 => Tensor::scalar(number),
             _ => Tensor::scalar(number as f32),
@@ -361,10 +400,18 @@ impl Builder<'_> {
         Ok(self.graph.add_constant("", tensor))
     }
 
-    fn call(&mut self, call: &PatCall, chooser: &mut Chooser, dtype: DType, outputs: usize) -> Built<ValueId> {
+    fn call(
+        &mut self,
+        call: &PatCall,
+        chooser: &mut Chooser,
+        dtype: DType,
+        outputs: usize,
+    ) -> Built<ValueId> {
         // Numbers take the element type of a variable beside them, so variables come first.
         let of = |this: &mut Self, pat: &Pat| match pat {
-            Pat::Class(slot, _) => this.class(*slot).map(|v| v.and_then(|v| this.graph.value(v).ty.tensor().map(|t| t.dtype))),
+            Pat::Class(slot, _) => {
+                this.class(*slot).map(|v| v.and_then(|v| this.graph.value(v).ty.tensor().map(|t| t.dtype)))
+            }
             _ => Ok(None),
         };
         let mut near = None;
@@ -372,7 +419,8 @@ impl Builder<'_> {
             near = near.or(of(self, arg)?);
         }
         let near = near.filter(|d| *d != DType::Bool).unwrap_or(dtype);
-        let mut inputs = call.args.iter().map(|a| self.pattern(a, chooser, near)).collect::<Built<Vec<_>>>()?;
+        let mut inputs =
+            call.args.iter().map(|a| self.pattern(a, chooser, near)).collect::<Built<Vec<_>>>()?;
         if call.either_order && chooser.choose(2) == 1 {
             inputs.swap(0, 1);
         }
@@ -394,7 +442,8 @@ impl Builder<'_> {
             match item {
                 PatAttr::Record(slot) => {
                     let name = format!("@{}", self.variant.records[*slot]);
-                    if let ExampleValue::Record(fields) = self.given(&name)? {
+                    // An example that says nothing of a record means one without attributes.
+                    if let Ok(ExampleValue::Record(fields)) = self.given(&name) {
                         for (name, value) in fields {
                             self.set(&mut attrs, &call.op, name, &self.literal(value)?);
                         }

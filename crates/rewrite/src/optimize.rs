@@ -78,11 +78,9 @@ fn run(
     let mut imported = import(&graph, options.threads).map_err(cycle)?;
     let mut log = Log::default();
     let size = graph.node_count();
-    let outcome =
-        saturate(&mut imported.egraph, rules, &options.limits, size, options.threads, &mut log)?;
+    let outcome = saturate(&mut imported.egraph, rules, &options.limits, size, options.threads, &mut log)?;
     let egraph = &imported.egraph;
-    let roots: Vec<Id> =
-        graph.outputs.iter().filter_map(|v| imported.class_of[v.0 as usize]).collect();
+    let roots: Vec<Id> = graph.outputs.iter().filter_map(|v| imported.class_of[v.0 as usize]).collect();
     let mut original: HashMap<ENode, u32> = HashMap::new();
     for (rank, (_, node)) in imported.nodes.iter().enumerate() {
         original.entry(provenance::canonical(egraph, node)).or_insert(rank as u32);
@@ -95,7 +93,8 @@ fn run(
     let problem = problem(egraph, &roots, &original, &price);
     let solution = solve(&problem, options.limits.kicks);
     assert!(solution.cost <= solution.original, "extraction never returns a costlier program than the input");
-    let source = Source { graph: &graph, imported: &imported, rules, log: &log, functions, threads: options.threads };
+    let source =
+        Source { graph: &graph, imported: &imported, rules, log: &log, functions, threads: options.threads };
     let emitted = emit(&source, &problem, &solution);
     let mut new = emitted.graph;
     new.compact().map_err(|_| RewriteError::Verify {

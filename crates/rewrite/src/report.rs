@@ -66,7 +66,9 @@ pub enum LimitHit {
 impl std::fmt::Display for LimitHit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Iterations { phase, limit } => write!(f, "phase {phase} did not settle in {limit} iterations"),
+            Self::Iterations { phase, limit } => {
+                write!(f, "phase {phase} did not settle in {limit} iterations")
+            }
             Self::Nodes { rule, limit } => write!(f, "the e-graph reached {limit} nodes in rule {rule}"),
             Self::Matches { rule, limit } => write!(f, "rule {rule} has more than {limit} matches"),
         }

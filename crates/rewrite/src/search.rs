@@ -34,7 +34,12 @@ struct Goal<'a> {
 enum Task<'a> {
     Term(&'a Pat, Id),
     /// Operands of a node from a position on; swapped in the second order of `~`.
-    Operands { call: &'a PatCall, node: &'a ENode, from: usize, swapped: bool },
+    Operands {
+        call: &'a PatCall,
+        node: &'a ENode,
+        from: usize,
+        swapped: bool,
+    },
     /// The pattern of a let was matched: its slot is bound after it, so that it cannot refer to itself.
     Bind(usize, Id),
 }
@@ -147,7 +152,8 @@ impl Search<'_> {
                     return self.run(goal.rest, state);
                 }
                 let position = if swapped { 1 - from } else { from };
-                let rest = Goal { task: Task::Operands { call, node, from: from + 1, swapped }, rest: goal.rest };
+                let rest =
+                    Goal { task: Task::Operands { call, node, from: from + 1, swapped }, rest: goal.rest };
                 match node.children.get(position) {
                     Some(id) => {
                         let id = self.egraph.find(*id);
@@ -310,7 +316,13 @@ impl Search<'_> {
         ControlFlow::Continue(())
     }
 
-    fn call(&mut self, call: &PatCall, id: Id, rest: Option<&Goal<'_>>, state: &mut State) -> ControlFlow<()> {
+    fn call(
+        &mut self,
+        call: &PatCall,
+        id: Id,
+        rest: Option<&Goal<'_>>,
+        state: &mut State,
+    ) -> ControlFlow<()> {
         let egraph = self.egraph;
         for node in egraph[id].nodes.iter().filter(|n| n.code == call.code) {
             if node.children.len() > call.args.len() || !self.scalars_fit(call, node) {
@@ -319,7 +331,8 @@ impl Search<'_> {
             let saved = state.subst.clone();
             if self.attrs(call, node, &mut state.subst) {
                 let bound = match call.bind {
-                    Some(slot) => state.subst.classes[slot].replace(Operand::Class(id))
+                    Some(slot) => state.subst.classes[slot]
+                        .replace(Operand::Class(id))
                         .is_none_or(|bound| bound == Operand::Class(id)),
                     None => true,
                 };
@@ -348,7 +361,8 @@ impl Search<'_> {
         let rank = |id: &Id| self.egraph[*id].data.shape().map(smallvec::SmallVec::len);
         let constant = |id: &&Id| self.egraph[**id].data.value.is_some() && rank(id).is_some_and(|r| r <= 8);
         let one = |id: &Id| self.number(*id).is_some();
-        let largest = node.children.iter().filter(|id| !one(id)).map(rank).try_fold(0, |m, r| Some(m.max(r?)));
+        let largest =
+            node.children.iter().filter(|id| !one(id)).map(rank).try_fold(0, |m, r| Some(m.max(r?)));
         node.children.iter().filter(constant).filter(|id| one(id)).all(|id| {
             let mine = rank(id).unwrap_or(0);
             mine == 0 || largest.is_some_and(|largest| mine <= largest)
@@ -367,7 +381,9 @@ impl Search<'_> {
                 }
             },
             PatAttr::Bind(name, slot) => {
-                let Some(value) = attrs.get(name).map_or(Some(Value::None), Value::from_attr) else { return false };
+                let Some(value) = attrs.get(name).map_or(Some(Value::None), Value::from_attr) else {
+                    return false;
+                };
                 match &subst.scalars[*slot] {
                     Some(bound) => equal(bound, &value) == Some(true),
                     None => {
@@ -420,6 +436,8 @@ fn same_axis(name: &str, value: &Value, wanted: &Value, rank: Option<i64>) -> bo
     if name != "axis" {
         return false;
     }
-    let (Some(value), Some(wanted), Some(rank)) = (value.as_int(), wanted.as_int(), rank) else { return false };
+    let (Some(value), Some(wanted), Some(rank)) = (value.as_int(), wanted.as_int(), rank) else {
+        return false;
+    };
     value.rem_euclid(rank.max(1)) == wanted.rem_euclid(rank.max(1))
 }

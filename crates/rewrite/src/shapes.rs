@@ -65,7 +65,8 @@ pub(crate) fn before_transpose(x: &[Dim], perm: &[usize], y: &[Dim]) -> Option<(
     let mut source: Vec<usize> = (0..ordered.len()).collect();
     source.sort_by_key(|index| ordered[*index].1);
     let shape: Vec<Dim> = source.iter().map(|index| ordered[*index].0.clone()).collect();
-    let perm = (0..ordered.len()).map(|index| source.iter().position(|s| *s == index)).collect::<Option<_>>()?;
+    let perm =
+        (0..ordered.len()).map(|index| source.iter().position(|s| *s == index)).collect::<Option<_>>()?;
     (shape != x).then_some((shape, perm, exact))
 }
 
@@ -96,7 +97,8 @@ pub(crate) fn around_transpose(
     // Runs of x's order that stay together inside one axis of x.
     let mut blocks: Vec<(Dim, usize)> = Vec::new();
     for (index, piece) in order.iter().enumerate() {
-        let follows = index > 0 && order[index - 1] + 1 == *piece && pieces[order[index - 1]].2 == pieces[*piece].2;
+        let follows =
+            index > 0 && order[index - 1] + 1 == *piece && pieces[order[index - 1]].2 == pieces[*piece].2;
         match blocks.last_mut().filter(|_| follows) {
             Some((size, _)) => *size = size.mul(&pieces[*piece].0),
             None => blocks.push((pieces[*piece].0.clone(), *piece)),
@@ -205,9 +207,11 @@ mod tests {
     #[test]
     fn a_split_moves_before_a_transpose() {
         // K transposed through rank 3, as torch exports scaled_dot_product_attention.
-        let (shape, perm, exact) = before_transpose(&dims("12*b,s,64"), &[0, 2, 1], &dims("b,12,64,s")).unwrap();
+        let (shape, perm, exact) =
+            before_transpose(&dims("12*b,s,64"), &[0, 2, 1], &dims("b,12,64,s")).unwrap();
         assert_eq!((shape, perm, exact), (dims("b,12,s,64"), vec![0, 1, 3, 2], true));
-        let (shape, perm, exact) = before_transpose(&dims("6,1500,64"), &[0, 2, 1], &dims("1,6,64,1500")).unwrap();
+        let (shape, perm, exact) =
+            before_transpose(&dims("6,1500,64"), &[0, 2, 1], &dims("1,6,64,1500")).unwrap();
         assert_eq!((shape, perm, exact), (dims("1,6,1500,64"), vec![0, 1, 3, 2], true));
         assert_eq!(before_transpose(&dims("2,3,4"), &[1, 0, 2], &dims("3,8")), None);
     }

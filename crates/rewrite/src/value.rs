@@ -116,9 +116,11 @@ pub(crate) fn equal(a: &Value, b: &Value) -> Option<bool> {
         (Value::Int(a), Value::Int(b)) if a == b => Some(true),
         (Value::Int(a), Value::Int(b)) => a.sub(b).value().map(|d| d == 0),
         (Value::List(a), Value::List(b)) if a.len() != b.len() => Some(false),
-        (Value::List(a), Value::List(b)) => {
-            a.iter().zip(b).map(|(a, b)| equal(a, b)).try_fold(true, |all, e| if all { e } else { Some(false) })
-        }
+        (Value::List(a), Value::List(b)) => a
+            .iter()
+            .zip(b)
+            .map(|(a, b)| equal(a, b))
+            .try_fold(true, |all, e| if all { e } else { Some(false) }),
         (Value::Str(a), Value::Str(b)) => Some(a == b),
         (Value::Bool(a), Value::Bool(b)) => Some(a == b),
         (Value::Operand(a), Value::Operand(b)) => Some(a == b),

@@ -120,7 +120,9 @@ impl Analysis<ENode> for Facts {
         if egraph[id].data.value.is_some() {
             return;
         }
-        let Some(tensor) = sizes_as_constant(&egraph[id].data).or_else(|| evaluate(egraph, id)) else { return };
+        let Some(tensor) = sizes_as_constant(&egraph[id].data).or_else(|| evaluate(egraph, id)) else {
+            return;
+        };
         let constant = egraph.analysis.tables.constant(&tensor);
         let leaf = egraph.add(ENode::leaf(Code::CONST, constant));
         let rule = std::mem::replace(&mut egraph.analysis.rule, "constant folding".into());
@@ -169,7 +171,9 @@ fn join_dim(a: &Dim, b: &Dim) -> Option<Dim> {
 fn known(egraph: &Egg, node: &ENode) -> (Known, bool) {
     let facts = &egraph.analysis;
     match node.code {
-        Code::NONE => (Known { outputs: vec![Inferred::default()], constant: true, ..Known::default() }, false),
+        Code::NONE => {
+            (Known { outputs: vec![Inferred::default()], constant: true, ..Known::default() }, false)
+        }
         Code::CONST => {
             let tensor = facts.tables.tensor(node.tag);
             let outputs = vec![Inferred { ty: tensor.ty().into(), dims: elements(tensor) }];

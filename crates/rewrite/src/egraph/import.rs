@@ -63,7 +63,8 @@ pub fn import(graph: &Graph, threads: usize) -> Result<Imported, NodeId> {
 const LARGE: usize = 1 << 16;
 
 fn hash_constants(graph: &Graph, threads: usize) -> Vec<(ValueId, u128)> {
-    let ids: Vec<ValueId> = graph.values().filter(|(id, _)| graph.constant(*id).is_some()).map(|(id, _)| id).collect();
+    let ids: Vec<ValueId> =
+        graph.values().filter(|(id, _)| graph.constant(*id).is_some()).map(|(id, _)| id).collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let large = ids.iter().any(|id| graph.constant(*id).is_some_and(|t| t.data().len() > LARGE));
     let workers = if large { threads.clamp(1, 16) } else { 1 };
@@ -129,7 +130,7 @@ impl Import<'_> {
     fn node(&mut self, id: NodeId) {
         let graph = self.graph;
         let node = graph.node(id);
-        if node.op.is("Identity")
+        if (node.op.is("Identity") || self.is_idle_dropout(node))
             && let (Some(from), Some(to)) = (node.input(0), node.output(0))
         {
             self.out.class_of[to.0 as usize] = self.out.class_of[from.0 as usize];
@@ -167,9 +168,20 @@ impl Import<'_> {
         let [output] = known.outputs.as_slice() else { return };
         let Some(ty) = join(&output.ty, &self.graph.value(value).ty) else { return };
         if ty != output.ty {
-            let refined = Known { outputs: vec![Inferred { ty, dims: output.dims.clone() }], ..known.clone() };
+            let refined =
+                Known { outputs: vec![Inferred { ty, dims: output.dims.clone() }], ..known.clone() };
             egraph.set_analysis_data(class, refined);
         }
+    }
+
+    /// Dropout outside training, whose mask nothing reads.
+    fn is_idle_dropout(&self, node: &Node) -> bool {
+        let off = |v: ValueId| {
+            self.graph.constant(v).is_some_and(|t| t.len() == 1 && t.data().iter().all(|b| *b == 0))
+        };
+        node.op.is("Dropout")
+            && node.input(2).is_none_or(off)
+            && node.output(1).is_none_or(|mask| !self.used(mask))
     }
 
     fn enode(&mut self, id: NodeId, node: &Node) -> ENode {

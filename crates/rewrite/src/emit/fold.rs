@@ -12,7 +12,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) type Folded = BTreeMap<Id, Tensor>;
 
 /// Computes all constants that the program needs. A class that cannot be computed is missing from the result.
-pub(crate) fn fold(egraph: &Egg, chosen: &Chosen<'_>, roots: &[Id], functions: &[Function], threads: usize) -> Folded {
+pub(crate) fn fold(
+    egraph: &Egg,
+    chosen: &Chosen<'_>,
+    roots: &[Id],
+    functions: &[Function],
+    threads: usize,
+) -> Folded {
     let mut needed: BTreeSet<Id> = BTreeSet::new();
     let roots: Vec<Id> = roots.iter().map(|r| egraph.find(*r)).collect();
     needed.extend(roots.iter().filter(|r| is_folded(egraph, chosen, **r)));
@@ -52,7 +58,13 @@ fn is_folded(egraph: &Egg, chosen: &Chosen<'_>, id: Id) -> bool {
 /// Chains of constants deeper than this stay operators.
 const MAX_DEPTH: usize = 500;
 
-fn evaluate(egraph: &Egg, chosen: &Chosen<'_>, id: Id, functions: &[Function], depth: usize) -> Option<Tensor> {
+fn evaluate(
+    egraph: &Egg,
+    chosen: &Chosen<'_>,
+    id: Id,
+    functions: &[Function],
+    depth: usize,
+) -> Option<Tensor> {
     let tables = &egraph.analysis.tables;
     let node: &ENode = chosen.node(id);
     if node.code == Code::CONST {

@@ -69,8 +69,7 @@ pub(crate) fn emit(source: &Source<'_>, problem: &Problem, solution: &Solution) 
     let class = |v: &ValueId| source.imported.class_of[v.0 as usize].map(|id| egraph.find(id));
     let roots: Vec<Id> = source.graph.outputs.iter().filter_map(class).collect();
     let folded = fold(egraph, &chosen, &roots, source.functions, source.threads);
-    let provenance =
-        Provenance::new(egraph, source.graph, source.rules, source.log, &source.imported.nodes);
+    let provenance = Provenance::new(egraph, source.graph, source.rules, source.log, &source.imported.nodes);
     let mut emit = Emit {
         source,
         egraph,

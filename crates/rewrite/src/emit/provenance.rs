@@ -134,7 +134,9 @@ impl<'a> Provenance<'a> {
     pub(crate) fn metadata(&self, chain: &Chain) -> Vec<(String, String)> {
         let sources: Vec<&Node> = chain.sources.iter().map(|id| self.graph.node(*id)).collect();
         let mut metadata = common(&sources);
-        let join = |of: fn(&Rule) -> String| chain.rules.iter().map(|r| of(&self.rules[*r])).collect::<Vec<_>>().join(";");
+        let join = |of: fn(&Rule) -> String| {
+            chain.rules.iter().map(|r| of(&self.rules[*r])).collect::<Vec<_>>().join(";")
+        };
         metadata.push((RULES.into(), join(|r| r.name.clone())));
         metadata.push((RULES_AT.into(), join(Rule::at)));
         let mut names = self.names(chain);

@@ -38,7 +38,13 @@ impl Machine {
     }
 
     /// Time of an operator on operands of given types.
-    pub fn price(&self, op: &dyn Op, attrs: &Attrs, inputs: &[Option<&TensorType>], outputs: &[Option<&TensorType>]) -> (u64, Cost) {
+    pub fn price(
+        &self,
+        op: &dyn Op,
+        attrs: &Attrs,
+        inputs: &[Option<&TensorType>],
+        outputs: &[Option<&TensorType>],
+    ) -> (u64, Cost) {
         let assume = |symbol: &str| self.size(symbol);
         let cost = op.cost(&Shapes { attrs, inputs, outputs, assume: &assume });
         if is_view(&op.schema().op_name()) {
@@ -57,7 +63,8 @@ const FOLDED: u64 = 1;
 
 /// Whether an operator only reinterprets its operand: no element moves.
 fn is_view(op: &OpName) -> bool {
-    const VIEWS: &[&str] = &["Dropout", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze"];
+    const VIEWS: &[&str] =
+        &["Dropout", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Unsqueeze"];
     op.domain.is_empty() && VIEWS.contains(&&*op.name)
 }
 

@@ -101,7 +101,9 @@ fn prune(choices: &mut Vec<Choice>) {
     choices.sort_by_key(|c| (c.cost, c.original.is_none(), c.original, c.node));
     let mut kept: Vec<Choice> = Vec::new();
     for choice in choices.drain(..) {
-        let dominated = kept.iter().any(|k| k.cost <= choice.cost && k.children.iter().all(|c| choice.children.contains(c)));
+        let dominated = kept
+            .iter()
+            .any(|k| k.cost <= choice.cost && k.children.iter().all(|c| choice.children.contains(c)));
         // Original nodes stay, because the original program must stay a candidate.
         if !dominated || choice.original.is_some() {
             kept.push(choice);

@@ -87,10 +87,7 @@ const ONNX: &[Row] = &[
     ("HardSwish", NONE),
     ("Identity", NONE),
     ("IsNaN", NONE),
-    (
-        "LayerNormalization",
-        &[("axis", int(-1)), ("epsilon", float(1e-5)), ("stash_type", int(1))],
-    ),
+    ("LayerNormalization", &[("axis", int(-1)), ("epsilon", float(1e-5)), ("stash_type", int(1))]),
     ("LeakyRelu", &[("alpha", float(0.01))]),
     ("Less", NONE),
     ("LessOrEqual", NONE),

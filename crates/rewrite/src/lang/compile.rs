@@ -21,6 +21,8 @@ pub(super) struct Compiler<'a> {
     records: Vec<String>,
     defaults: Vec<Option<Template>>,
     lets: Vec<Option<Let>>,
+    /// What each let binds.
+    let_names: Vec<Names>,
     let_order: Vec<usize>,
     /// Class, scalar and record slots bound so far on the left.
     seen: Names,
@@ -36,6 +38,12 @@ pub(super) struct Names {
 }
 
 impl Names {
+    fn add(&mut self, other: Self) {
+        self.classes.extend(other.classes);
+        self.scalars.extend(other.scalars);
+        self.records.extend(other.records);
+    }
+
     fn common(sets: Vec<Self>) -> Self {
         sets.into_iter()
             .reduce(|a, b| Self {
@@ -54,6 +62,11 @@ fn slot(names: &mut Vec<String>, name: &str) -> usize {
     })
 }
 
+/// Lets and variables have names of their own: `q` is not `?q`.
+fn let_name(name: &str) -> String {
+    format!("let {name}")
+}
+
 /// Compiles one direction of a rule.
 ///
 /// # Errors
@@ -67,6 +80,7 @@ pub(super) fn compile(ast: &RuleAst, backwards: bool) -> Result<Variant> {
         records: Vec::new(),
         defaults: Vec::new(),
         lets: vec![None; ast.lets.len()],
+        let_names: vec![Names::default(); ast.lets.len()],
         let_order: Vec::new(),
         seen: Names::default(),
         empty: Egg::new(Facts::default()),
@@ -88,10 +102,11 @@ pub(super) fn compile(ast: &RuleAst, backwards: bool) -> Result<Variant> {
     let rhs = c.template(right)?;
     let mut also = Vec::new();
     for (name, span, term) in &ast.also {
-        let slot = c.bound_class(name, span)?;
+        let slot = c.bound_class(&let_name(name), span)?;
         also.push((slot, c.template(term)?));
     }
-    let lets: Vec<Let> = std::mem::take(&mut c.let_order).into_iter().filter_map(|i| c.lets[i].take()).collect();
+    let lets: Vec<Let> =
+        std::mem::take(&mut c.let_order).into_iter().filter_map(|i| c.lets[i].take()).collect();
     c.defaults.resize(c.classes.len(), None);
     c.each.resize(c.classes.len(), false);
     Ok(Variant {
@@ -144,7 +159,8 @@ impl Compiler<'_> {
             return Ok((op, code));
         }
         let error = self.error(call.op_span.clone(), format!("unknown operator `{op}`"));
-        let names: Vec<String> = fusebox_ops::ops().iter().map(|o| o.schema().op_name().to_string()).collect();
+        let names: Vec<String> =
+            fusebox_ops::ops().iter().map(|o| o.schema().op_name().to_string()).collect();
         Err(match closest(&call.op, names.iter().map(String::as_str)) {
             Some(close) => error.help(format!("did you mean `{close}`?")),
             None => error.help("operators are written as in ONNX, those of other domains as `domain.Name`"),
@@ -173,7 +189,8 @@ impl Compiler<'_> {
         }
         let known: Vec<&str> = attributes::attributes(op).unwrap_or(&[]).iter().map(|(n, _)| *n).collect();
         let error = self.error(span.clone(), format!("`{op}` has no attribute `{name}`"));
-        let has = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+        let has =
+            if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
         Err(error.help(closest(name, known).map_or(has, |close| format!("did you mean `{close}`?"))))
     }
 
@@ -199,7 +216,9 @@ impl Compiler<'_> {
             }
             TermKind::Scalar(..) => {
                 let help = "write `opt Mul(?x, $c=1.0)`";
-                return Err(self.error(term.span.clone(), "a default needs `opt` before the operator").help(help));
+                return Err(self
+                    .error(term.span.clone(), "a default needs `opt` before the operator")
+                    .help(help));
             }
             TermKind::Vector(name) => {
                 let slot = slot(&mut self.scalars, name);
@@ -213,17 +232,20 @@ impl Compiler<'_> {
             TermKind::Opt(inner) => self.opt(inner)?,
             TermKind::Proj(inner, index) => {
                 let pat = self.pattern(inner)?;
-                let index = match &index.kind {
-                    ExprKind::Scalar(name) => {
-                        let slot = slot(&mut self.scalars, name);
-                        self.seen.scalars.insert(slot);
-                        PatIndex::Bind(slot)
-                    }
-                    _ => {
-                        let value = self.literal(index)?.as_int().and_then(|v| u32::try_from(v).ok());
-                        PatIndex::Is(value.ok_or_else(|| self.error(index.span.clone(), "expected an output's number"))?)
-                    }
-                };
+                let index =
+                    match &index.kind {
+                        ExprKind::Scalar(name) => {
+                            let slot = slot(&mut self.scalars, name);
+                            self.seen.scalars.insert(slot);
+                            PatIndex::Bind(slot)
+                        }
+                        _ => {
+                            let value = self.literal(index)?.as_int().and_then(|v| u32::try_from(v).ok());
+                            PatIndex::Is(value.ok_or_else(|| {
+                                self.error(index.span.clone(), "expected an output's number")
+                            })?)
+                        }
+                    };
                 Pat::Proj(Box::new(pat), index)
             }
             TermKind::Const(_) | TermKind::Make(..) => {
@@ -254,17 +276,21 @@ impl Compiler<'_> {
                 None => error.help("variables are written `?x`, scalars `$c`, shared parts come from `let`"),
             });
         };
-        let slot = self.class(name);
+        let slot = self.class(&let_name(name));
         if self.lets[index].is_none() {
             // Registered before its body is compiled, so that a let that names itself is found.
             self.lets[index] = Some(Let { slot, pat: Pat::Any });
             let term = self.ast.lets[index].1.clone();
+            let outside = std::mem::take(&mut self.seen);
             let pat = self.pattern(&term)?;
+            self.let_names[index] = std::mem::replace(&mut self.seen, outside);
             self.lets[index] = Some(Let { slot, pat });
             self.let_order.push(index);
         } else if !self.let_order.contains(&index) {
             return Err(self.error(span.clone(), format!("`{name}` is defined by itself")));
         }
+        let names = self.let_names[index].clone();
+        self.seen.add(names);
         self.seen.classes.insert(slot);
         let position = self.let_order.iter().position(|i| *i == index);
         Ok(Pat::Let(position.expect("pushed above")))
@@ -329,7 +355,8 @@ impl Compiler<'_> {
             }
         }
         let [through] = through.as_slice() else {
-            let reason = "`opt` needs exactly one operand without a default: what is left when the operator is absent";
+            let reason =
+                "`opt` needs exactly one operand without a default: what is left when the operator is absent";
             return Err(self.error(term.span.clone(), reason));
         };
         Ok(Pat::Opt(Box::new(self.pattern_call(&plain, &term.span)?), *through, presets))
@@ -423,9 +450,10 @@ impl Compiler<'_> {
         if DType::from_name(name).is_some() {
             return Ok(Expr::Value(Value::Str(name.to_owned())));
         }
-        match self.bound_class(name, span) {
+        match self.bound_class(&let_name(name), span) {
             Ok(slot) => Ok(Expr::Class(slot)),
-            Err(_) => Err(self.error(span.clone(), format!("unknown name `{name}`"))
+            Err(_) => Err(self
+                .error(span.clone(), format!("unknown name `{name}`"))
                 .help("variables are written `?x`, scalars `$c`; bare names are lets and element types")),
         }
     }
@@ -436,16 +464,22 @@ impl Compiler<'_> {
             TermKind::None => Template::Absent,
             TermKind::Var { name, each, default: None } => {
                 let slot = self.bound_class(name, span)?;
-                if *each && self.ast.kind == Kind::Group { Template::All(slot) } else { Template::Class(slot) }
+                if *each && self.ast.kind == Kind::Group {
+                    Template::All(slot)
+                } else {
+                    Template::Class(slot)
+                }
             }
             TermKind::Scalar(name, None) => {
                 let expr = Ast { kind: ExprKind::Scalar(name.clone()), span: span.clone() };
                 Template::Scalar(self.expr(&expr)?)
             }
-            TermKind::Value(expr) if matches!(expr.kind, ExprKind::List(_)) => Template::Ints(self.expr(expr)?),
+            TermKind::Value(expr) if matches!(expr.kind, ExprKind::List(_)) => {
+                Template::Ints(self.expr(expr)?)
+            }
             TermKind::Value(expr) => Template::Scalar(self.expr(expr)?),
             TermKind::Name(name) => {
-                if let Ok(slot) = self.bound_class(name, span) {
+                if let Ok(slot) = self.bound_class(&let_name(name), span) {
                     return Ok(Template::Class(slot));
                 }
                 let Some((_, body)) = self.ast.lets.iter().find(|(n, _)| n == name) else {
@@ -475,7 +509,8 @@ impl Compiler<'_> {
             "int" => Make::Int,
             "float" => Make::Float,
             _ => {
-                let help = "constants are made by zeros(shape), ones(shape), ints(list), int(value), float(value)";
+                let help =
+                    "constants are made by zeros(shape), ones(shape), ints(list), int(value), float(value)";
                 return Err(self.error(span.clone(), format!("unknown constant `{name}`")).help(help));
             }
         };

@@ -41,8 +41,8 @@ impl std::fmt::Display for Tok {
 
 /// Longest first, so that `<=>` is not read as `<=`.
 const SIGNS: &[&str] = &[
-    "<=>", "=>", "~>", "==", "!=", "<=", ">=", "&&", "||", "++", "..", "(", ")", "[", "]", "{", "}", "|", ",", "=", "~",
-    ":", "+", "-", "*", "/", "%", "<", ">", "!", "#",
+    "<=>", "=>", "~>", "==", "!=", "<=", ">=", "&&", "||", "++", "..", "(", ")", "[", "]", "{", "}", "|",
+    ",", "=", "~", ":", "+", "-", "*", "/", "%", "<", ">", "!", "#",
 ];
 
 /// Tokens with their places; the last is [`Tok::End`].
@@ -82,7 +82,8 @@ fn token(source: &Source, at: usize) -> Result<(Tok, usize)> {
     let byte = bytes[at];
     if byte.is_ascii_alphabetic() || byte == b'_' {
         let mut end = word(text, at);
-        while bytes.get(end) == Some(&b'.') && bytes.get(end + 1).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        while bytes.get(end) == Some(&b'.')
+            && bytes.get(end + 1).is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
         {
             end = word(text, end + 1);
         }

@@ -59,8 +59,11 @@ fn check_laws(ast: &RuleAst) -> Result<()> {
     let error = |reason: String| RuleError::new(&ast.source, ast.lhs.span.start..ast.rhs.span.end, reason);
     let count = alternatives(&ast.lhs, ast);
     if count > MAX_ALTERNATIVES {
-        let reason = format!("the left side stands for {count} patterns; at most {MAX_ALTERNATIVES} are allowed");
-        return Err(error(reason).help("split the rule, or let a canon rule bring the spellings together first"));
+        let reason =
+            format!("the left side stands for {count} patterns; at most {MAX_ALTERNATIVES} are allowed");
+        return Err(
+            error(reason).help("split the rule, or let a canon rule bring the spellings together first")
+        );
     }
     if is_commutativity(&ast.lhs, &ast.rhs) {
         let help = "write `Op~(a, b)` in the patterns that need both orders: e-nodes cost more than patterns";
@@ -74,19 +77,37 @@ fn check_laws(ast: &RuleAst) -> Result<()> {
     Ok(())
 }
 
-/// Number of patterns that a term stands for.
+/// Number of patterns that a term stands for; a let counts once, because its uses agree.
 fn alternatives(term: &Term, ast: &RuleAst) -> usize {
-    let product = |terms: &[Term]| terms.iter().map(|t| alternatives(t, ast)).fold(1usize, usize::saturating_mul);
+    count(term, ast, &mut Vec::new())
+}
+
+fn count(term: &Term, ast: &RuleAst, seen: &mut Vec<String>) -> usize {
     match &term.kind {
-        TermKind::Either(terms) => terms.iter().map(|t| alternatives(t, ast)).fold(0, usize::saturating_add),
-        TermKind::Call(call) => product(&call.args).saturating_mul(if call.either_order { 2 } else { 1 }),
-        TermKind::Opt(inner) => alternatives(inner, ast).saturating_mul(2),
-        TermKind::Proj(inner, _) | TermKind::Const(inner) => alternatives(inner, ast),
-        TermKind::Name(name) => ast
-            .lets
-            .iter()
-            .find(|(n, _)| n == name)
-            .map_or(1, |(_, body)| alternatives(body, ast)),
+        TermKind::Either(terms) => {
+            let before = seen.clone();
+            terms.iter().fold(0usize, |sum, term| {
+                let mut branch = before.clone();
+                let sum = sum.saturating_add(count(term, ast, &mut branch));
+                seen.extend(branch);
+                sum
+            })
+        }
+        TermKind::Call(call) => {
+            let orders = if call.either_order { 2 } else { 1 };
+            call.args.iter().fold(orders, |product, arg| product.saturating_mul(count(arg, ast, seen)))
+        }
+        TermKind::Opt(inner) => {
+            let TermKind::Call(call) = &inner.kind else { return 1 };
+            let orders = if call.either_order { 2 } else { 1 };
+            let operands = call.args.iter().fold(1usize, |p, arg| p.saturating_mul(count(arg, ast, seen)));
+            operands.saturating_mul(orders + 1)
+        }
+        TermKind::Proj(inner, _) | TermKind::Const(inner) => count(inner, ast, seen),
+        TermKind::Name(name) if !seen.contains(name) => {
+            seen.push(name.clone());
+            ast.lets.iter().find(|(n, _)| n == name).map_or(1, |(_, body)| count(body, ast, seen))
+        }
         _ => 1,
     }
 }
@@ -100,7 +121,9 @@ fn size(term: &Term, ast: &RuleAst) -> usize {
 fn size_of(term: &Term, ast: &RuleAst, seen: &mut Vec<String>) -> usize {
     match &term.kind {
         TermKind::Call(call) => 1 + call.args.iter().map(|a| size_of(a, ast, seen)).sum::<usize>(),
-        TermKind::Either(terms) => terms.iter().map(|t| size_of(t, ast, &mut seen.clone())).max().unwrap_or(0),
+        TermKind::Either(terms) => {
+            terms.iter().map(|t| size_of(t, ast, &mut seen.clone())).max().unwrap_or(0)
+        }
         TermKind::Opt(inner) | TermKind::Proj(inner, _) => size_of(inner, ast, seen),
         TermKind::Name(name) if seen.contains(name) => 0,
         TermKind::Name(name) => {

@@ -135,7 +135,8 @@ impl Parser<'_> {
         self.expect(":")?;
         let contract = self.contract()?;
         let (mut phase, mut max_group) = (Phase::Canon, 8);
-        while matches!(self.ahead(1), Tok::Sign("=")) && (self.is_word("phase") || self.is_word("max_group")) {
+        while matches!(self.ahead(1), Tok::Sign("=")) && (self.is_word("phase") || self.is_word("max_group"))
+        {
             let (option, _) = self.ident("an option")?;
             self.expect("=")?;
             if option == "phase" {
@@ -165,7 +166,8 @@ impl Parser<'_> {
 
     fn check_whole(&self, rule: &RuleAst) -> Result<()> {
         let missing = |what: &str, help: &str| {
-            RuleError::new(self.source, rule.name_span.clone(), format!("rule {} has no {what}", rule.name)).help(help)
+            RuleError::new(self.source, rule.name_span.clone(), format!("rule {} has no {what}", rule.name))
+                .help(help)
         };
         if rule.why.is_empty() {
             return Err(missing("`why`", "say in a line `why \"…\"` for what the rule exists"));
@@ -182,7 +184,8 @@ impl Parser<'_> {
         let (name, span) = self.ident("a contract")?;
         let contract = Contract::from_name(&name).ok_or_else(|| {
             let reason = format!("`{name}` is not a contract");
-            RuleError::new(self.source, span, reason).help(format!("contracts are {}", Contract::NAMES.join(", ")))
+            RuleError::new(self.source, span, reason)
+                .help(format!("contracts are {}", Contract::NAMES.join(", ")))
         })?;
         if self.sign("(") {
             while !self.sign(")") {
@@ -346,7 +349,13 @@ impl Parser<'_> {
         self.at += 1;
         match self.next() {
             Tok::Str(text) if !text.is_empty() => rule.why = text,
-            _ => return Err(RuleError::new(self.source, self.last(), "expected a string that gives the reason")),
+            _ => {
+                return Err(RuleError::new(
+                    self.source,
+                    self.last(),
+                    "expected a string that gives the reason",
+                ));
+            }
         }
         Ok(())
     }
@@ -371,7 +380,9 @@ impl Parser<'_> {
             loop {
                 match self.next() {
                     Tok::Scalar(name) => names.push(name),
-                    _ => return Err(RuleError::new(self.source, self.last(), "expected a name such as `$c`")),
+                    _ => {
+                        return Err(RuleError::new(self.source, self.last(), "expected a name such as `$c`"));
+                    }
                 }
                 if !(several && self.sign(",")) {
                     break;
@@ -549,7 +560,8 @@ impl Parser<'_> {
         if NUMBERS.iter().any(|(n, _)| *n == name) || name == "SQRT" {
             return Ok(TermKind::Value(self.expr()?));
         }
-        let is_op = name.split('.').next_back().is_some_and(|n| n.starts_with(|c: char| c.is_ascii_uppercase()));
+        let is_op =
+            name.split('.').next_back().is_some_and(|n| n.starts_with(|c: char| c.is_ascii_uppercase()));
         if is_op {
             return self.call();
         }
@@ -566,7 +578,9 @@ impl Parser<'_> {
             Tok::Ident(name) => (name, Vec::new()),
             Tok::Scalar(name) => match self.bound(&name) {
                 Some(Bound::Op(op, attrs)) => (op.clone(), attrs.clone()),
-                _ => return Err(RuleError::new(self.source, op_span, format!("`${name}` is not an operator"))),
+                _ => {
+                    return Err(RuleError::new(self.source, op_span, format!("`${name}` is not an operator")));
+                }
             },
             _ => return Err(RuleError::new(self.source, op_span, "expected an operator")),
         };

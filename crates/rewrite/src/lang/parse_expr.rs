@@ -75,7 +75,11 @@ impl Parser<'_> {
             if self.sign("*") {
                 self.expect("]")?;
                 let ExprKind::Var(name) = value.kind else {
-                    return Err(RuleError::new(self.source, value.span, "only a variable of a group takes `[*]`"));
+                    return Err(RuleError::new(
+                        self.source,
+                        value.span,
+                        "only a variable of a group takes `[*]`",
+                    ));
                 };
                 value = Expr { kind: ExprKind::All(name), span: self.since(start) };
                 continue;
