@@ -13,6 +13,9 @@ use fusebox_kernels::{Element, Isa, Layout};
 const ROWS: usize = 512;
 const COLUMNS: usize = 768;
 
+/// Appends operations to a chain of three float inputs and returns their result.
+type Build = Box<dyn Fn(&mut Chain) -> Value>;
+
 fn unary(function: Unary) -> impl Fn(&mut Chain) -> Value {
     move |chain| {
         let x = chain.input(0).expect("the chain has inputs");
@@ -42,7 +45,7 @@ fn additions(length: usize) -> impl Fn(&mut Chain) -> Value {
 }
 
 fn main() {
-    let chains: Vec<(&str, Box<dyn Fn(&mut Chain) -> Value>)> = vec![
+    let chains: Vec<(&str, Build)> = vec![
         ("add row", Box::new(additions(1))),
         ("add row 8 times", Box::new(additions(8))),
         ("affine, gelu", Box::new(affine_gelu)),

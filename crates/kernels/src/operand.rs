@@ -1,6 +1,6 @@
 //! What a step reads: a span of the arena or a constant that lives outside it.
 //!
-//! Owns the check that bytes suffice and are aligned. A [`Source`] re-checks both on every run, because a constant's
+//! Owns the check that bytes suffice and are aligned. A `Source` re-checks both on every run, because a constant's
 //! owner is foreign code; the steps' unchecked accesses rely on it.
 
 use crate::arena::{Memory, Pod, Span};
