@@ -276,7 +276,7 @@ fn emit_mask(e: &mut Emit<'_>, scores: ValueId) -> ValueId {
     e.op("Add", &[scores, mask])
 }
 
-fn emit_causal(e: &mut Emit<'_>, scores: ValueId, q: ValueId, k: ValueId) -> ValueId {
+pub(crate) fn emit_causal(e: &mut Emit<'_>, scores: ValueId, q: ValueId, k: ValueId) -> ValueId {
     let (zero, one) = (e.b.constant(Tensor::scalar(0i64)), e.b.constant(Tensor::scalar(1i64)));
     let (rows, columns) = (e.size_of(q, 2), e.size_of(k, 2));
     let rows = e.op("Range", &[zero, rows, one]);

@@ -25,7 +25,10 @@ impl<'a> Emit<'a> {
     /// A body with one graph input per present input, named after `names`. `None` when the opset is too old or input 0
     /// is of a type that no fused operator takes.
     pub fn new(cx: &Body<'a>, names: &[&str]) -> Option<Self> {
-        if cx.target.opset() < OLDEST {
+        let is_bf16 = |ty: &&Type| ty.tensor().is_some_and(|tensor| tensor.dtype == DType::BF16);
+        // The operators that bodies use take bf16 since opset 13.
+        let oldest = if cx.inputs.iter().flatten().any(is_bf16) { 13 } else { OLDEST };
+        if cx.target.opset() < oldest {
             return None;
         }
         let mut b = Builder::new();

@@ -364,5 +364,7 @@ fn old_opsets_and_other_types_have_no_body() {
     };
     assert!(make(&x, 10).is_none());
     assert!(make(&wrong, 20).is_none());
+    let bf16: Type = t(&[2, 4], &[half::bf16::ONE; 8]).ty().into();
+    assert!(make(&bf16, 12).is_none() && make(&bf16, 13).is_some());
     assert_eq!(wrong.tensor().unwrap().dtype, DType::I64);
 }

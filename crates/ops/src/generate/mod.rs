@@ -1,6 +1,16 @@
-//! Operators that draw random numbers.
+//! Operators that draw random numbers: never folded and never merged.
+
+mod bernoulli;
+mod random;
+mod source;
 
 use crate::Op;
 
 /// The operators of this family.
-pub(crate) const OPS: &[&dyn Op] = &[];
+pub(crate) const OPS: &[&dyn Op] = &[
+    &bernoulli::Bernoulli,
+    &random::RANDOM_NORMAL,
+    &random::RANDOM_NORMAL_LIKE,
+    &random::RANDOM_UNIFORM,
+    &random::RANDOM_UNIFORM_LIKE,
+];

@@ -579,7 +579,11 @@ impl Parser<'_> {
             Tok::Scalar(name) => match self.bound(&name) {
                 Some(Bound::Op(op, attrs)) => (op.clone(), attrs.clone()),
                 _ => {
-                    return Err(RuleError::new(self.source, op_span, format!("`${name}` is not an operator")));
+                    return Err(RuleError::new(
+                        self.source,
+                        op_span,
+                        format!("`${name}` is not an operator"),
+                    ));
                 }
             },
             _ => return Err(RuleError::new(self.source, op_span, "expected an operator")),
