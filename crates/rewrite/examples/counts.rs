@@ -1,5 +1,5 @@
 //! Optimizes models and prints their operators before and after: `cargo run --release --example counts -- MODEL…`.
-//! With `-v`, also every rule and site; with `-t`, the text form of the result.
+//! `--disable=RULE` switches rules off, `--verify` compares with the reference. With `-v`, also every rule and site; with `-t`, the text form of the result.
 
 use fusebox_ir::Graph;
 use fusebox_rewrite::{Options, RuleSet, optimize};
@@ -13,7 +13,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut model = fusebox_onnx::load(path, &fusebox_onnx::LoadOptions::default())?;
         println!("{path}");
         println!("  before: {}", counts(&model.graph));
-        let rules = RuleSet::builtin();
+        let mut rules = RuleSet::builtin();
+        for name in args.iter().filter_map(|a| a.strip_prefix("--disable=")) {
+            rules.disable(name)?;
+        }
+        let original = model.graph.clone();
         let start = Instant::now();
         let report = optimize(&mut model.graph, &model.functions, &rules, &Options::default())?;
         let seconds = start.elapsed().as_secs_f64();
@@ -31,12 +35,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for limit in &report.limits {
             println!("  limit: {limit}");
         }
+        if flag("--verify") {
+            verify(&original, &model)?;
+        }
         for fired in report.fired.iter().filter(|_| flag("-v")) {
             println!("  {} [{}] {}: {} sites", fired.rule, fired.contract, fired.at, fired.sites.len());
         }
         if flag("-t") {
             println!("{}", fusebox_ir::text::print(&model.graph, &fusebox_ir::text::PrintOptions::default()));
         }
+    }
+    Ok(())
+}
+
+/// Evaluates both graphs by the reference on generated inputs and prints the worst cosine and relative error.
+fn verify(original: &Graph, model: &fusebox_ir::Model) -> Result<(), Box<dyn std::error::Error>> {
+    let inputs = fusebox_testing::inputs_for(original, 1);
+    let data: Vec<Option<fusebox_ops::Datum>> = inputs.into_iter().map(|t| Some(t.into())).collect();
+    let interpreter = fusebox_ops::Interpreter::new(&model.functions);
+    let expected = interpreter.run(original, &data, &[])?;
+    let found = interpreter.run(&model.graph, &data, &[])?;
+    for (index, (expected, found)) in expected.iter().zip(&found).enumerate() {
+        println!("  output {index}: {:?}", fusebox_testing::compare(expected.tensor()?, found.tensor()?));
     }
     Ok(())
 }

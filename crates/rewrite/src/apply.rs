@@ -31,6 +31,8 @@ pub(crate) struct Log {
     pub(crate) created: Vec<(ENode, usize)>,
     /// E-nodes at the root of a right side, with their event: also those that existed before.
     pub(crate) results: Vec<(Id, usize)>,
+    /// Classes that group rules made: they are no sites for another group.
+    pub(crate) merged: Vec<Id>,
 }
 
 /// Applies a rule at one site. Returns whether the e-graph learnt an equality.
@@ -92,6 +94,7 @@ pub(crate) fn apply_group(
     let Some(tuple) = builder.build(&variant.rhs) else { return builder.give_up() };
     let mut created = std::mem::take(&mut builder.created);
     let event = log.events.len();
+    log.merged.extend(created.iter().filter_map(|n| egraph.lookup(n.clone())));
     egraph.analysis.rule.clone_from(&rule.name);
     let mut changed = false;
     for (position, site) in sites.iter().enumerate() {

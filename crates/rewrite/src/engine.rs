@@ -11,6 +11,8 @@ use crate::lang::ast::{Kind, Phase};
 use crate::report::{LimitHit, PhaseStats};
 use crate::rule::{Rule, Variant};
 use crate::search::{Match, search};
+use crate::value::Operand;
+use egg::Id;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,7 +25,7 @@ pub struct Limits {
     pub nodes_per_node: usize,
     /// E-nodes that any graph may have.
     pub base_nodes: usize,
-    /// Matches of one rule in one iteration, per node of the graph, on top of 1,000.
+    /// Matches of one rule in one iteration, per node of the graph, on top of 4,000.
     pub matches_per_node: usize,
     /// Attempts of the extraction to escape a local optimum.
     pub kicks: usize,
@@ -31,7 +33,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { iterations: 16, nodes_per_node: 12, base_nodes: 10_000, matches_per_node: 8, kicks: 64 }
+        Self { iterations: 16, nodes_per_node: 12, base_nodes: 10_000, matches_per_node: 16, kicks: 64 }
     }
 }
 
@@ -56,10 +58,13 @@ pub(crate) fn saturate(
 ) -> Result<Outcome, RewriteError> {
     let mut outcome = Outcome::default();
     let node_limit = limits.base_nodes + limits.nodes_per_node * size;
-    let match_limit = 1000 + limits.matches_per_node * size;
+    let match_limit = 4000 + limits.matches_per_node * size;
     for phase in Phase::ALL {
-        let active: Vec<usize> =
-            (0..rules.len()).filter(|i| active(&rules[*i], phase) && rules[*i].kind != Kind::Impl).collect();
+        let of = |kind: Kind| -> Vec<usize> {
+            (0..rules.len()).filter(|i| active(&rules[*i], phase) && rules[*i].kind == kind).collect()
+        };
+        let (single, groups) = (of(Kind::Rule), of(Kind::Group));
+        let mut grouping = false;
         let mut stats = PhaseStats { phase: phase.name(), ..PhaseStats::default() };
         let mut stop = false;
         while !stop {
@@ -68,7 +73,8 @@ pub(crate) fn saturate(
                 break;
             }
             stats.iterations += 1;
-            let found = search_all(egraph, rules, &active, match_limit, threads);
+            let active = if grouping { &groups } else { &single };
+            let found = search_all(egraph, rules, active, match_limit, threads);
             let mut changed = 0;
             for (index, sites) in found {
                 let rule = &rules[index];
@@ -89,7 +95,9 @@ pub(crate) fn saturate(
             egraph.rebuild();
             check(egraph, rules)?;
             stats.applied += changed;
-            stop |= changed == 0;
+            // Groups are formed when every site is in its last form, and again whenever that changed something.
+            stop |= changed == 0 && (grouping || groups.is_empty());
+            grouping = !grouping && changed == 0;
         }
         stats.nodes = egraph.total_number_of_nodes();
         stats.classes = egraph.number_of_classes();
@@ -159,7 +167,8 @@ fn run_variant(
         return matches.iter().filter(|site| apply(egraph, index, rule, variant, site, log)).count();
     }
     let mut changed = 0;
-    for sites in groups(variant, matches) {
+    let merged: BTreeSet<Id> = log.merged.iter().map(|id| egraph.find(*id)).collect();
+    for sites in groups(variant, matches, &merged) {
         for part in sites.chunks(rule.max_group).filter(|part| part.len() > 1) {
             changed += usize::from(apply_group(egraph, index, rule, variant, part, log));
         }
@@ -167,17 +176,22 @@ fn run_variant(
     changed
 }
 
-/// Sites that agree in every variable that is not written with `[i]`, each class once, in class order.
-fn groups(variant: &Variant, matches: &[Match]) -> Vec<Vec<Match>> {
+/// Sites that agree in every variable that is not written with `[i]`, each class once, in class order. What a group
+/// rule made is no site; of sites with the same first `[i]` variable the one with the most operands is the whole.
+fn groups(variant: &Variant, matches: &[Match], merged: &BTreeSet<Id>) -> Vec<Vec<Match>> {
+    let first = variant.each.iter().position(|each| *each);
+    let key = |s: &Match| first.map(|slot| s.subst.classes[slot]);
+    let absent = |s: &Match| s.subst.classes.iter().filter(|c| **c == Some(Operand::Absent)).count();
     let mut groups: BTreeMap<String, Vec<Match>> = BTreeMap::new();
-    for site in matches {
+    for site in matches.iter().filter(|s| !merged.contains(&s.root)) {
         groups.entry(shared(variant, &site.subst)).or_default().push(site.clone());
     }
     let mut all: Vec<Vec<Match>> = groups.into_values().collect();
     for sites in &mut all {
+        sites.sort_by_key(|s| (absent(s), s.root));
+        let (mut roots, mut keys) = (BTreeSet::new(), BTreeSet::new());
+        sites.retain(|s| roots.insert(s.root) && keys.insert(key(s)));
         sites.sort_by_key(|s| s.root);
-        let mut seen = BTreeSet::new();
-        sites.retain(|s| seen.insert(s.root));
     }
     all.retain(|sites| sites.len() > 1);
     all.sort_by_key(|sites| sites[0].root);

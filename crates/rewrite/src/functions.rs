@@ -143,6 +143,12 @@ pub static FUNCTIONS: &[Function] = &[
         doc: "a list without the elements at given positions",
         call: without,
     },
+    Function {
+        name: "without_axis",
+        arity: (2, 2),
+        doc: "the permutation of the axes that are left when one is taken out",
+        call: without_axis,
+    },
 ];
 
 /// A function by name.
@@ -404,6 +410,14 @@ fn without(_: &Egg, args: &[Value]) -> Option<Value> {
     let items = args[0].as_list()?.iter().enumerate();
     let left = items.filter(|(i, _)| !positions.contains(&(*i as i64)));
     Some(Value::List(left.map(|(_, v)| v.clone()).collect()))
+}
+
+fn without_axis(_: &Egg, args: &[Value]) -> Option<Value> {
+    let perm = args[0].as_ints()?;
+    let axis = from_front(args[1].as_int()?, perm.len() as i64)?;
+    let gone = perm[axis as usize];
+    let left = perm.iter().filter(|p| **p != gone).map(|p| p - i64::from(*p > gone));
+    Some(Value::ints(left))
 }
 
 #[cfg(test)]

@@ -104,14 +104,18 @@ pub(crate) fn around_transpose(
             None => blocks.push((pieces[*piece].0.clone(), *piece)),
         }
     }
-    let plain = inner.iter().filter(|d| d.value() != Some(1)).count();
-    if blocks.len() >= plain && inner.len() == plain {
-        return None;
-    }
     let shape: Vec<Dim> = blocks.iter().map(|b| b.0.clone()).collect();
     let mut perm: Vec<usize> = (0..blocks.len()).collect();
     perm.sort_by_key(|b| blocks[*b].1);
-    (shape != inner).then_some((shape, perm))
+    let wide: Vec<usize> = (0..x.len()).filter(|axis| x[*axis].value() != Some(1)).collect();
+    if wide.len() == shape.len() && wide.iter().zip(&shape).all(|(axis, size)| x[*axis] == *size) {
+        // x as it is: its axes of size 1 go first.
+        let ones = (0..x.len()).filter(|axis| !wide.contains(axis));
+        return Some((x.to_vec(), ones.chain(perm.iter().map(|block| wide[*block])).collect()));
+    }
+    let plain = inner.iter().filter(|d| d.value() != Some(1)).count();
+    let simpler = blocks.len() < plain || inner.len() > plain;
+    (simpler && shape != inner).then_some((shape, perm))
 }
 
 /// For a slice of `y = Reshape(x)` along `axis`: the axis of x that holds the same elements and by what the bounds are
@@ -222,6 +226,9 @@ mod tests {
             around_transpose(&dims("b,s,128"), &dims("b,s,8,16"), &[1, 0, 2, 3], &dims("s,b,128")).unwrap();
         assert_eq!((shape, perm), (dims("b,s,128"), vec![1, 0, 2]));
         assert_eq!(around_transpose(&dims("b,s,8"), &dims("b,s,2,4"), &[0, 2, 1, 3], &dims("b,2,s,4")), None);
+        let (shape, perm) =
+            around_transpose(&dims("1,4,s,8"), &dims("4,s,8"), &[0, 2, 1], &dims("1,4,8,s")).unwrap();
+        assert_eq!((shape, perm), (dims("1,4,s,8"), vec![0, 1, 3, 2]));
     }
 
     #[test]

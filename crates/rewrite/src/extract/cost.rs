@@ -4,6 +4,7 @@
 
 use crate::egraph::analysis::{Egg, Known};
 use crate::egraph::node::{Code, ENode};
+use fusebox_ir::graph::FUSEBOX;
 use fusebox_ir::{Attrs, OpName, TensorType};
 use fusebox_ops::{Cost, Op, Shapes};
 use std::collections::BTreeMap;
@@ -52,7 +53,9 @@ impl Machine {
         }
         let seconds = (cost.flops / self.flops).max(cost.bytes / self.bandwidth);
         let picoseconds = (seconds * 1e12).clamp(0.0, 1e18) as u64;
-        (self.step + picoseconds, cost)
+        // On a tie the fused operator wins: it says which weights are packed.
+        let step = if op.schema().domain == FUSEBOX { self.step.saturating_sub(VIEW) } else { self.step };
+        (step + picoseconds, cost)
     }
 }
 
