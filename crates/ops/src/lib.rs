@@ -43,6 +43,7 @@ mod normalization;
 mod pool;
 mod quantize;
 mod reduction;
+mod resize;
 mod shape;
 
 pub use cost::{Cost, Shapes};

@@ -27,6 +27,7 @@ static FAMILIES: &[(&str, &[&dyn Op])] = &[
     ("pool", crate::pool::OPS),
     ("quantize", crate::quantize::OPS),
     ("reduction", crate::reduction::OPS),
+    ("resize", crate::resize::OPS),
     ("shape", crate::shape::OPS),
 ];
 

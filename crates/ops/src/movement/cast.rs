@@ -1,8 +1,7 @@
 //! `Cast`: converts elements to another type. Floats round to nearest even, integers wrap, floats to integers truncate and
 //! saturate, anything but zero is true.
 //!
-//! Spec: <https://onnx.ai/onnx/operators/onnx__Cast.html>. Not evaluated: 8-bit floats, complex numbers and conversions
-//! to types below a byte (from them works).
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Cast.html>. Not evaluated: floats of 8 and 4 bits, complex numbers.
 
 use crate::forms::{drop_int, drop_str, inexpressible};
 use crate::inference::elements;
@@ -130,6 +129,10 @@ pub(crate) fn cast(x: &Tensor, to: DType) -> Result<Tensor, EvalError> {
             let text = |value: &S| value.to_string().into_bytes();
             Ok(Tensor::from_strings(x.shape().to_vec(), x.elements::<S>()?.iter().map(text).collect())?)
         }),
+        (_, DType::U4 | DType::I4 | DType::U2 | DType::I2) => {
+            let wide = cast(x, DType::I32)?;
+            crate::quantize::packed(to, x.shape().to_vec(), &wide.elements::<i32>()?)
+        }
         (from, to) if !is_number(from) || !is_number(to) => {
             Err(EvalError::unsupported(format!("a cast from {from} to {to}")))
         }

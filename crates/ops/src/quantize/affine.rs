@@ -60,7 +60,7 @@ pub(super) fn factors(x: &Tensor) -> Result<Vec<i32>, EvalError> {
 ///
 /// # Errors
 /// When the type is no quantized integer or the count is not the shape's.
-pub(super) fn packed(dtype: DType, shape: Vec<usize>, values: &[i32]) -> Result<Tensor, EvalError> {
+pub(crate) fn packed(dtype: DType, shape: Vec<usize>, values: &[i32]) -> Result<Tensor, EvalError> {
     let bits = dtype.bits();
     let bytes: Vec<u8> = match bits {
         16 => values.iter().flat_map(|value| (*value as u16).to_le_bytes()).collect(),

@@ -9,6 +9,8 @@ mod quantize_linear;
 
 use crate::Op;
 
+pub(crate) use affine::packed;
+
 /// The operators of this family.
 pub(crate) const OPS: &[&dyn Op] = &[
     &convolutions::ConvInteger,
