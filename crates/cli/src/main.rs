@@ -1,3 +1,36 @@
-//! The fusebox command line.
+//! The `fusebox` command: reads arguments, runs one verb of the library, shows what it found.
+//!
+//! Owns texts, colours, files of tensors and exit codes; refuses to know how anything is done. One file per command in
+//! [`commands`], one row each in its table. Results go to stdout, everything else to stderr.
 
-fn main() {}
+mod commands;
+mod context;
+mod failure;
+mod options;
+mod progress;
+mod tensors;
+
+use context::Context;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let matches = match commands::parser().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return usage(&error),
+    };
+    let Some((name, own)) = matches.subcommand() else { return ExitCode::from(2) };
+    let globals = options::Globals::of(&matches);
+    let cx = Context::new(name, &globals);
+    let Some(command) = commands::find(name) else { return ExitCode::from(2) };
+    match (command.run)(own, &cx) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => cx.fail(&failure),
+    }
+}
+
+/// Shows what clap found wrong, or the help that was asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing can be said when the terminal is gone.
+    drop(error.print());
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}

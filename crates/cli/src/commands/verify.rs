@@ -1,0 +1,112 @@
+//! `fusebox verify A B`: runs two models on the same inputs and compares every output.
+
+use super::Verb;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::options::DimArgs;
+use clap::Args;
+use fusebox::compare::Difference;
+use fusebox::inputs::{self, DrawOptions};
+use fusebox::sizes::Preferred;
+use fusebox::{CompareOptions, Comparison, Engine, Model, Tolerance};
+use fusebox_report::{Cell, Paint, Style, Table, number};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Arguments of `verify`.
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// Model that is right: evaluated operator by operator
+    #[arg(value_name = "A")]
+    reference: PathBuf,
+    /// Model to compare: run by the executor
+    #[arg(value_name = "B")]
+    model: PathBuf,
+    /// Limits, for example rel=1e-3,cosine=0.999; any of abs, rel, cosine, sqnr
+    #[arg(long, value_name = "LIMITS", default_value = "rel=1e-4,cosine=0.999999")]
+    tolerance: Tolerance,
+    /// Evaluate B operator by operator too, so that kernels have no part in it
+    #[arg(long = "reference")]
+    by_reference: bool,
+    /// Start of the random inputs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    dims: DimArgs,
+    /// Worker threads; 0 is one per core
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: usize,
+}
+
+impl Verb for Verify {
+    const NAME: &'static str = "verify";
+    const ABOUT: &'static str = "Compare what two models compute";
+
+    fn run(self, cx: &Context) -> Result<(), Failure> {
+        let progress = cx.progress("evaluating");
+        let (a, b) = (Model::open(&self.reference)?, Model::open(&self.model)?);
+        let preferred = Preferred { batch: 1, other: 16 };
+        let draw = DrawOptions { seed: self.seed, sizes: self.dims.sizes()?, preferred };
+        let inputs = inputs::generate(&a, &draw)?;
+        let engine = if self.by_reference { Engine::Reference } else { Engine::Executor };
+        let options = CompareOptions { tolerance: self.tolerance, engine, threads: self.threads, locate: true };
+        let start = Instant::now();
+        let comparison = fusebox::verify(&a, &b, &inputs, &options)?;
+        let seconds = start.elapsed().as_secs_f64();
+        drop(progress);
+        let answer = serde_json::json!({
+            "passed": comparison.passed(), "seconds": seconds, "engine": engine, "sizes": inputs.sizes,
+            "comparison": comparison,
+        });
+        cx.answer(&answer, |style| table(&comparison, style))?;
+        if comparison.passed() {
+            return Ok(());
+        }
+        let failed = comparison.outputs.iter().filter(|o| o.failure.is_some()).count();
+        let message = format!(
+            "{failed} of {} outputs differ past the tolerance ({})",
+            comparison.outputs.len(),
+            comparison.tolerance
+        );
+        let help = match &comparison.first_difference {
+            Some(difference) => place(difference),
+            None => "`--tolerance` states other limits".into(),
+        };
+        Err(Failure::Mismatch { message, help })
+    }
+}
+
+/// Where the difference begins, as a sentence.
+pub(crate) fn place(difference: &Difference) -> String {
+    let Difference { node, value, sources, failure, only_in_executor } = difference;
+    let made = if sources.is_empty() { String::new() } else { format!(", made from {}", sources.join(", ")) };
+    let fault = if *only_in_executor {
+        "; its reference evaluation agrees, so a kernel is at fault"
+    } else {
+        ""
+    };
+    format!("it begins at node {node}{made}, which computes {value:?}: {failure}{fault}")
+}
+
+/// One row per output.
+pub(crate) fn table(comparison: &Comparison, style: &Style) -> String {
+    let mut table = Table::new(&["output", ">max abs", ">max rel", ">cosine", ">SQNR dB", ""]);
+    for output in &comparison.outputs {
+        let verdict = match &output.failure {
+            None => Cell::painted("ok", Paint::Good),
+            Some(failure) => Cell::painted(failure.clone(), Paint::Bad),
+        };
+        let figures: [Cell; 4] = match &output.metrics {
+            Some(m) => [
+                number::plain(m.max_abs).into(),
+                number::plain(m.max_rel).into(),
+                format!("{:.8}", m.cosine).into(),
+                format!("{:.1}", m.sqnr_db).into(),
+            ],
+            None => Default::default(),
+        };
+        let [abs, rel, cosine, sqnr] = figures;
+        table.row([Cell::from(output.name.clone()), abs, rel, cosine, sqnr, verdict]);
+    }
+    table.text(style)
+}

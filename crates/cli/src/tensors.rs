@@ -1,0 +1,193 @@
+//! Tensors in NumPy's files: `.npy` in, `.npz` out.
+
+use crate::failure::Failure;
+use fusebox::{DType, Tensor};
+use ndarray::ArrayViewD;
+use ndarray_npy::npy::header::{Header, Layout};
+use ndarray_npy::{NpzWriter, WritableElement, WriteNpzError};
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// NumPy's name of an element type, without the byte order.
+const TYPES: &[(&str, DType)] = &[
+    ("f4", DType::F32),
+    ("f8", DType::F64),
+    ("f2", DType::F16),
+    ("i8", DType::I64),
+    ("i4", DType::I32),
+    ("i2", DType::I16),
+    ("i1", DType::I8),
+    ("u8", DType::U64),
+    ("u4", DType::U32),
+    ("u2", DType::U16),
+    ("u1", DType::U8),
+    ("b1", DType::Bool),
+];
+
+/// Reads a `.npy` file.
+pub(crate) fn read_npy(path: &Path) -> Result<Tensor, Failure> {
+    let fault = |source| Failure::File { what: "read", path: path.to_owned(), source };
+    let wrong = |reason: String, help: &str| Failure::Tensor { path: path.to_owned(), reason, help: help.into() };
+    let file = File::open(path).map_err(fault)?;
+    let available = file.metadata().map_err(fault)?.len();
+    let mut reader = BufReader::new(file);
+    let header = Header::from_reader(&mut reader)
+        .map_err(|error| wrong(error.to_string(), "write it with `numpy.save`"))?;
+    let described = header.type_descriptor.to_string();
+    let described = described.trim_matches('\'');
+    let numpy_type = described.trim_start_matches(['<', '|', '=']);
+    let Some((_, dtype)) = TYPES.iter().find(|(name, _)| *name == numpy_type) else {
+        let help = "supported are little-endian floats, integers and booleans; convert it with `astype`";
+        return Err(wrong(format!("its element type is {described}"), help));
+    };
+    let needed = header.shape.iter().try_fold(dtype.bits() / 8, |product, size| product.checked_mul(*size));
+    // The header is believed only as far as the file goes, so that it cannot ask for memory.
+    let needed = needed.filter(|needed| *needed as u64 <= available).ok_or_else(|| {
+        let reason = format!("its header says {dtype}{:?}, more than the file holds", header.shape);
+        wrong(reason, "the file is cut off: write it again")
+    })?;
+    let mut bytes = Vec::with_capacity(needed);
+    reader.read_to_end(&mut bytes).map_err(fault)?;
+    if bytes.len() != needed {
+        let reason = format!("{needed} bytes follow from its header, {} are there", bytes.len());
+        return Err(wrong(reason, "the file is damaged: write it again"));
+    }
+    if header.layout == Layout::Fortran {
+        bytes = row_major(&bytes, &header.shape, dtype.bits() / 8);
+    }
+    let tensor = Tensor::from_bytes(*dtype, header.shape, bytes.into());
+    tensor.map_err(|error| wrong(error.to_string(), "the file is damaged: write it again"))
+}
+
+/// Elements in column-major order put into row-major order.
+fn row_major(bytes: &[u8], shape: &[usize], width: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut index = vec![0usize; shape.len()];
+    for _ in 0..bytes.len() / width {
+        let mut stride = 1;
+        let mut position = 0;
+        for (i, size) in index.iter().zip(shape) {
+            position += i * stride;
+            stride *= size;
+        }
+        out.extend_from_slice(&bytes[position * width..][..width]);
+        for axis in (0..shape.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < shape[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+    out
+}
+
+/// A tensor given for an input: half-width inputs may be given as f32, which NumPy has.
+pub(crate) fn as_declared(tensor: Tensor, declared: Option<DType>) -> Tensor {
+    let Some(values) = (tensor.dtype() == DType::F32).then(|| tensor.elements::<f32>().ok()).flatten() else {
+        return tensor;
+    };
+    let shape = tensor.shape().to_vec();
+    let narrowed = match declared {
+        Some(DType::F16) => Tensor::from_vec(shape, values.iter().map(|x| half::f16::from_f32(*x)).collect()),
+        Some(DType::BF16) => Tensor::from_vec(shape, values.iter().map(|x| half::bf16::from_f32(*x)).collect()),
+        _ => return tensor.clone(),
+    };
+    narrowed.unwrap_or_else(|_| tensor.clone())
+}
+
+/// Writes named tensors to a `.npz` file, whole or not at all. Half-width floats are written as f32, which NumPy has
+/// for both of them.
+pub(crate) fn write_npz(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Failure> {
+    let fault = |source| Failure::File { what: "write", path: path.to_owned(), source };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fault)?;
+    let mut writer = NpzWriter::new(&mut file);
+    for (name, tensor) in tensors {
+        add(&mut writer, name, tensor).map_err(|error| match error {
+            Some(error) => fault(std::io::Error::other(error)),
+            None => Failure::usage(
+                format!("output {name:?} is {}, which NumPy files cannot hold", tensor.ty()),
+                "leave out -o to see a summary",
+            ),
+        })?;
+    }
+    writer.finish().map_err(|error| fault(std::io::Error::other(error)))?;
+    file.as_file_mut().flush().and_then(|()| file.as_file().sync_all()).map_err(fault)?;
+    file.persist(path).map_err(|error| fault(error.error))?;
+    Ok(())
+}
+
+/// `Err(None)` is an element type that NumPy's files do not have.
+fn add(
+    writer: &mut NpzWriter<&mut tempfile::NamedTempFile>,
+    name: &str,
+    tensor: &Tensor,
+) -> Result<(), Option<WriteNpzError>> {
+    macro_rules! typed {
+        ($t:ty) => {
+            put::<$t>(writer, name, tensor.shape(), &tensor.elements::<$t>().map_err(|_| None)?)
+        };
+    }
+    match tensor.dtype() {
+        DType::F32 => typed!(f32),
+        DType::F64 => typed!(f64),
+        DType::I64 => typed!(i64),
+        DType::I32 => typed!(i32),
+        DType::I16 => typed!(i16),
+        DType::I8 => typed!(i8),
+        DType::U64 => typed!(u64),
+        DType::U32 => typed!(u32),
+        DType::U16 => typed!(u16),
+        DType::U8 => typed!(u8),
+        DType::F16 | DType::BF16 => {
+            let wide: Vec<f32> = tensor.floats().ok_or(None)?.into_iter().map(|x| x as f32).collect();
+            put(writer, name, tensor.shape(), &wide)
+        }
+        DType::Bool => {
+            let truths: Vec<bool> = tensor.data().iter().map(|byte| *byte != 0).collect();
+            put(writer, name, tensor.shape(), &truths)
+        }
+        _ => Err(None),
+    }
+}
+
+fn put<T: WritableElement>(
+    writer: &mut NpzWriter<&mut tempfile::NamedTempFile>,
+    name: &str,
+    shape: &[usize],
+    elements: &[T],
+) -> Result<(), Option<WriteNpzError>> {
+    let view = ArrayViewD::from_shape(shape, elements).map_err(|_| None)?;
+    writer.add_array(name, &view).map_err(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fortran_order_becomes_row_major() {
+        // [[1, 2, 3], [4, 5, 6]] by columns.
+        assert_eq!(row_major(&[1, 4, 2, 5, 3, 6], &[2, 3], 1), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn arrays_come_back_and_lies_about_the_size_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        let array = ndarray::arr2(&[[1f32, 2.0], [3.0, 4.0]]);
+        ndarray_npy::write_npy(&path, &array).unwrap();
+        let tensor = read_npy(&path).unwrap();
+        assert_eq!((tensor.shape(), tensor.floats().unwrap()), (&[2, 2][..], vec![1.0, 2.0, 3.0, 4.0]));
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 4]).unwrap();
+        assert!(matches!(read_npy(&path), Err(Failure::Tensor { .. })));
+        std::fs::write(&path, b"not numpy").unwrap();
+        assert!(matches!(read_npy(&path), Err(Failure::Tensor { .. })));
+    }
+}

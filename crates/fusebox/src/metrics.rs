@@ -1,0 +1,232 @@
+//! How far two tensors are apart: the figures, and the limits that they must keep.
+//!
+//! Figures are computed in f64. An error is measured against the largest magnitude in its row, the last axis: what a
+//! reader of a logit or of a hidden state cares about.
+
+use fusebox_ir::{DType, Tensor};
+use serde::Serialize;
+use std::fmt;
+use std::str::FromStr;
+
+/// Distance between a reference tensor and another of the same shape.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Metrics {
+    /// Elements compared.
+    pub elements: usize,
+    /// Largest difference of two elements.
+    pub max_abs: f64,
+    /// Largest difference of two elements as a share of the largest magnitude in the reference's row.
+    pub max_rel: f64,
+    /// Cosine of the angle between the two; 1 when both are zero.
+    pub cosine: f64,
+    /// Signal-to-noise ratio in dB, the difference being the noise; infinite (`null` in JSON) when there is none.
+    pub sqnr_db: f64,
+    /// Elements that are not equal.
+    pub different: usize,
+}
+
+/// Limits on [`Metrics`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Tolerance {
+    /// Least cosine.
+    pub cosine: f64,
+    /// Largest error relative to the row's magnitude.
+    pub rel: f64,
+    /// Largest absolute error.
+    pub abs: f64,
+    /// Least signal-to-noise ratio, in dB.
+    pub sqnr: f64,
+}
+
+impl Tolerance {
+    /// No limit at all.
+    pub const NONE: Self =
+        Self { cosine: f64::NEG_INFINITY, rel: f64::INFINITY, abs: f64::INFINITY, sqnr: f64::NEG_INFINITY };
+    /// What f32 arithmetic in another order may change.
+    pub const F32: Self = Self { cosine: 0.999_999, rel: 1e-4, ..Self::NONE };
+    /// Half-width weights.
+    pub const HALF: Self = Self { cosine: 0.999_9, ..Self::NONE };
+    /// Int8 weights and activations.
+    pub const INT8: Self = Self { cosine: 0.999, ..Self::NONE };
+
+    /// The first limit that the figures break, as text; `None` when they keep all.
+    pub fn broken_by(&self, metrics: &Metrics) -> Option<String> {
+        // Written so that NaN breaks a limit.
+        let at_least = |value: f64, least: f64| value >= least;
+        let at_most = |value: f64, most: f64| value <= most;
+        if !at_most(metrics.max_rel, self.rel) {
+            Some(format!("relative error {:.2e} is over {:.2e}", metrics.max_rel, self.rel))
+        } else if !at_most(metrics.max_abs, self.abs) {
+            Some(format!("absolute error {:.2e} is over {:.2e}", metrics.max_abs, self.abs))
+        } else if !at_least(metrics.cosine, self.cosine) {
+            Some(format!("cosine {:.7} is under {}", metrics.cosine, self.cosine))
+        } else if !at_least(metrics.sqnr_db, self.sqnr) {
+            Some(format!("signal to noise {:.1} dB is under {} dB", metrics.sqnr_db, self.sqnr))
+        } else {
+            None
+        }
+    }
+}
+
+impl fmt::Display for Tolerance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        if self.cosine.is_finite() {
+            parts.push(format!("cosine ≥ {}", self.cosine));
+        }
+        if self.rel.is_finite() {
+            parts.push(format!("relative error ≤ {:e}", self.rel));
+        }
+        if self.abs.is_finite() {
+            parts.push(format!("absolute error ≤ {:e}", self.abs));
+        }
+        if self.sqnr.is_finite() {
+            parts.push(format!("signal to noise ≥ {} dB", self.sqnr));
+        }
+        f.write_str(if parts.is_empty() { "none" } else { "" })?;
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// A tolerance that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{part:?} is no limit; write for example `rel=1e-3,cosine=0.999`, with any of abs, rel, cosine, sqnr")]
+pub struct ToleranceError {
+    /// The part that is wrong.
+    pub part: String,
+}
+
+impl FromStr for Tolerance {
+    type Err = ToleranceError;
+
+    /// `rel=1e-3,cosine=0.999`: limits that are not named are lifted.
+    fn from_str(text: &str) -> Result<Self, ToleranceError> {
+        let mut tolerance = Self::NONE;
+        for part in text.split(',') {
+            let wrong = || ToleranceError { part: part.to_owned() };
+            let (key, value) = part.split_once('=').ok_or_else(wrong)?;
+            let value: f64 = value.trim().parse().ok().filter(|v: &f64| !v.is_nan()).ok_or_else(wrong)?;
+            match key.trim() {
+                "cosine" => tolerance.cosine = value,
+                "rel" => tolerance.rel = value,
+                "abs" => tolerance.abs = value,
+                "sqnr" => tolerance.sqnr = value,
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(tolerance)
+    }
+}
+
+/// Elements as f64; booleans are 0 and 1. `None` for strings, complex and sub-byte types.
+pub fn numbers(tensor: &Tensor) -> Option<Vec<f64>> {
+    fn wide<T: fusebox_ir::tensor::Element + Into<f64>>(tensor: &Tensor) -> Option<Vec<f64>> {
+        Some(tensor.elements::<T>().ok()?.iter().map(|x| (*x).into()).collect())
+    }
+    match tensor.dtype() {
+        DType::F32 | DType::F64 | DType::F16 | DType::BF16 => tensor.floats(),
+        DType::I64 => Some(tensor.elements::<i64>().ok()?.iter().map(|x| *x as f64).collect()),
+        DType::U64 => Some(tensor.elements::<u64>().ok()?.iter().map(|x| *x as f64).collect()),
+        DType::I32 => wide::<i32>(tensor),
+        DType::U32 => wide::<u32>(tensor),
+        DType::I16 => wide::<i16>(tensor),
+        DType::U16 => wide::<u16>(tensor),
+        DType::I8 => wide::<i8>(tensor),
+        DType::U8 => wide::<u8>(tensor),
+        DType::Bool => Some(tensor.data().iter().map(|byte| f64::from(*byte != 0)).collect()),
+        _ => None,
+    }
+}
+
+/// Compares a tensor with a reference. `Err` says why they cannot be compared.
+///
+/// # Errors
+/// Another element type or shape, as text.
+pub fn compare(reference: &Tensor, other: &Tensor) -> Result<Metrics, String> {
+    if reference.ty() != other.ty() {
+        return Err(format!("{} became {}", reference.ty(), other.ty()));
+    }
+    let (Some(a), Some(b)) = (numbers(reference), numbers(other)) else {
+        let equal = reference == other;
+        let (error, cosine) = if equal { (0.0, 1.0) } else { (f64::INFINITY, 0.0) };
+        let sqnr_db = if equal { f64::INFINITY } else { 0.0 };
+        let different = usize::from(!equal) * reference.len();
+        return Ok(Metrics { elements: reference.len(), max_abs: error, max_rel: error, cosine, sqnr_db, different });
+    };
+    Ok(measure(&a, &b, reference.shape().last().copied().unwrap_or(1)))
+}
+
+fn measure(a: &[f64], b: &[f64], row: usize) -> Metrics {
+    let largest = a.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
+    // A row that is zero but for rounding has no magnitude of its own.
+    let least = largest * f64::from(f32::EPSILON);
+    let (mut max_abs, mut max_rel, mut different) = (0f64, 0f64, 0usize);
+    let (mut aa, mut bb, mut ab, mut noise) = (0f64, 0f64, 0f64, 0f64);
+    for (x, y) in a.chunks(row.max(1)).zip(b.chunks(row.max(1))) {
+        let magnitude = x.iter().filter(|x| x.is_finite()).fold(least, |m, x| m.max(x.abs()));
+        for (x, y) in x.iter().zip(y) {
+            let same = x == y || (x.is_nan() && y.is_nan());
+            let error = if same { 0.0 } else { (x - y).abs() };
+            // A NaN or an infinity on one side only is as wrong as can be.
+            let error = if error.is_nan() { f64::INFINITY } else { error };
+            different += usize::from(!same);
+            max_abs = max_abs.max(error);
+            max_rel = max_rel.max(if error == 0.0 { 0.0 } else { error / magnitude.max(f64::MIN_POSITIVE) });
+            noise += error * error;
+            if x.is_finite() && y.is_finite() {
+                (aa, bb, ab) = (aa + x * x, bb + y * y, ab + x * y);
+            }
+        }
+    }
+    let cosine = match (aa == 0.0, bb == 0.0) {
+        _ if different == 0 => 1.0,
+        (true, true) => f64::from(u8::from(noise == 0.0)),
+        (true, false) | (false, true) => 0.0,
+        (false, false) if noise.is_infinite() => 0.0,
+        (false, false) => ab / (aa * bb).sqrt(),
+    };
+    let sqnr_db = if noise == 0.0 { f64::INFINITY } else { 10.0 * (aa / noise).log10() };
+    Metrics { elements: a.len(), max_abs, max_rel, cosine, sqnr_db, different }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(values: [f32; 4]) -> Tensor {
+        Tensor::from_vec(vec![2, 2], values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn errors_are_relative_to_the_largest_of_their_row() {
+        let metrics = compare(&rows([1.0, 100.0, 1.0, 2.0]), &rows([2.0, 100.0, 1.0, 2.0])).unwrap();
+        assert_eq!((metrics.max_abs, metrics.max_rel, metrics.different), (1.0, 0.01, 1));
+        assert!(Tolerance::F32.broken_by(&metrics).unwrap().starts_with("relative error 1.00e-2"));
+    }
+
+    #[test]
+    fn nan_matches_nan_and_nothing_else() {
+        let nan = [f32::NAN, 1.0, 2.0, 3.0];
+        let metrics = compare(&rows(nan), &rows(nan)).unwrap();
+        assert_eq!((metrics.max_abs, metrics.cosine), (0.0, 1.0));
+        let metrics = compare(&rows([0.0, 1.0, 2.0, 3.0]), &rows(nan)).unwrap();
+        assert!(metrics.max_rel.is_infinite() && Tolerance::INT8.broken_by(&metrics).is_some());
+    }
+
+    #[test]
+    fn equal_tensors_keep_every_limit_and_other_shapes_are_no_match() {
+        let x = rows([0.0; 4]);
+        let metrics = compare(&x, &x).unwrap();
+        assert_eq!((metrics.cosine, metrics.sqnr_db), (1.0, f64::INFINITY));
+        assert_eq!(Tolerance::F32.broken_by(&metrics), None);
+        let flat = Tensor::vector(vec![0f32; 4]);
+        assert_eq!(compare(&x, &flat).unwrap_err(), "f32[2, 2] became f32[4]");
+    }
+
+    #[test]
+    fn tolerances_are_read_and_written() {
+        let tolerance: Tolerance = "rel=1e-3,cosine=0.99".parse().unwrap();
+        assert_eq!(tolerance.to_string(), "cosine ≥ 0.99, relative error ≤ 1e-3");
+        assert!("rel".parse::<Tolerance>().is_err() && "speed=2".parse::<Tolerance>().is_err());
+    }
+}

@@ -1,0 +1,213 @@
+//! Chooses a size for every symbolic dim of a model's inputs: the caller's, else one that the model accepts.
+//!
+//! A default is only a first guess: it is typed through the graph, and where that finds a contradiction (a position
+//! table that is shorter, a patch grid that is fixed) the next candidate is tried.
+
+use crate::Error;
+use fusebox_ir::{Dim, Function, Graph, Model, TensorType, Type, ValueId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Sizes of symbolic dims by name.
+pub type Sizes = BTreeMap<Arc<str>, i64>;
+
+/// Sizes to try for dims that were not given, after the preferred one.
+const CANDIDATES: &[i64] = &[128, 64, 32, 16, 8, 4, 2, 1, 224, 256, 512];
+
+/// Preferred sizes for dims that were not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preferred {
+    /// Of dims that count samples.
+    pub batch: i64,
+    /// Of all others.
+    pub other: i64,
+}
+
+impl Default for Preferred {
+    /// One sample, 128 of everything else.
+    fn default() -> Self {
+        Self { batch: 1, other: 128 }
+    }
+}
+
+/// Symbols of the inputs' types in order of appearance.
+pub fn symbols(graph: &Graph) -> Vec<Arc<str>> {
+    let mut found: Vec<Arc<str>> = Vec::new();
+    for id in &graph.inputs {
+        let shape = graph.value(*id).ty.tensor().and_then(|ty| ty.shape.as_ref());
+        for symbol in shape.into_iter().flatten().flat_map(Dim::symbols) {
+            if !found.contains(&symbol) {
+                found.push(symbol);
+            }
+        }
+    }
+    found
+}
+
+/// Sizes of symbols that follow from the types of inputs that are given, in the order of the graph's inputs.
+///
+/// # Errors
+/// A type that contradicts its declaration or another input.
+pub fn of_types(model: &Model, types: &[Option<TensorType>]) -> Result<Sizes, Error> {
+    Ok(fusebox_exec::bind::bind(&model.graph, types)?)
+}
+
+/// A size for every symbol of the inputs.
+///
+/// # Errors
+/// A given name that no input has, or a negative size.
+pub fn choose(model: &Model, given: &Sizes, preferred: Preferred) -> Result<Sizes, Error> {
+    let symbols = symbols(&model.graph);
+    check(&symbols, given)?;
+    let mut tried = None;
+    for other in std::iter::once(preferred.other).chain(CANDIDATES.iter().copied()) {
+        let sizes = guess(&model.graph, &symbols, given, Preferred { other, ..preferred });
+        if is_well_typed(&model.graph, &model.functions, &sizes) {
+            return Ok(sizes);
+        }
+        tried.get_or_insert(sizes);
+    }
+    // None fits: the first guess, so that running it says what contradicts what.
+    Ok(tried.unwrap_or_default())
+}
+
+/// Refuses sizes for symbols that do not exist, and sizes below zero.
+pub(crate) fn check(symbols: &[Arc<str>], given: &Sizes) -> Result<(), Error> {
+    for (name, size) in given {
+        if !symbols.contains(name) {
+            let known = symbols.iter().map(ToString::to_string).collect();
+            return Err(Error::UnknownDim { name: name.to_string(), known });
+        }
+        if *size < 0 {
+            return Err(Error::BadDim { name: name.to_string(), size: *size });
+        }
+    }
+    Ok(())
+}
+
+fn guess(graph: &Graph, symbols: &[Arc<str>], given: &Sizes, preferred: Preferred) -> Sizes {
+    let mut sizes = given.clone();
+    for symbol in symbols {
+        if !sizes.contains_key(symbol) {
+            sizes.insert(symbol.clone(), guess_one(graph, symbol, preferred));
+        }
+    }
+    // Decoders with a cache name the sum of two dims as a third.
+    let holds = |part: &str| symbols.iter().find(|s| s.to_lowercase().contains(part)).cloned();
+    if let (Some(total), Some(past)) = (holds("total"), holds("past"))
+        && !given.contains_key(&total)
+    {
+        let now = symbols.iter().find(|s| s.to_lowercase().contains("seq") && **s != total && **s != past);
+        let sum = sizes[&past] + now.map_or(1, |now| sizes[now]);
+        sizes.insert(total, sum);
+    }
+    sizes
+}
+
+fn guess_one(graph: &Graph, symbol: &str, preferred: Preferred) -> i64 {
+    let lower = symbol.to_lowercase();
+    let is_batch_name = lower.contains("batch") || matches!(&*lower, "n" | "b" | "bs" | "num_samples");
+    if is_batch_name || only_leads(graph, symbol) {
+        return preferred.batch;
+    }
+    if is_image_side(graph, symbol) {
+        return 224;
+    }
+    preferred.other
+}
+
+fn shapes(graph: &Graph) -> impl Iterator<Item = &[Dim]> {
+    graph.inputs.iter().filter_map(|id| graph.value(*id).ty.tensor()?.shape.as_deref())
+}
+
+/// Whether the symbol is the first axis of every input that has it, and another axis follows.
+fn only_leads(graph: &Graph, symbol: &str) -> bool {
+    let has = |dim: &Dim| dim.symbols().iter().any(|s| **s == *symbol);
+    shapes(graph)
+        .filter(|shape| shape.iter().any(has))
+        .all(|shape| shape.len() > 1 && shape[0].as_symbol() == Some(symbol) && !shape[1..].iter().any(has))
+}
+
+/// Whether the symbol is height or width of an image.
+fn is_image_side(graph: &Graph, symbol: &str) -> bool {
+    shapes(graph).any(|shape| {
+        shape.len() == 4
+            && matches!(shape[1].value(), Some(1 | 3 | 4))
+            && shape[2..].iter().any(|d| d.as_symbol() == Some(symbol))
+    })
+}
+
+/// The graph with symbols replaced by sizes everywhere, types inferred anew.
+///
+/// # Errors
+/// Sizes that contradict each other somewhere in the graph.
+pub fn specialize(
+    graph: &Graph,
+    functions: &[Function],
+    sizes: &Sizes,
+) -> Result<Graph, fusebox_ops::typing::TypeError> {
+    let mut graph = graph.clone();
+    substitute(&mut graph, sizes);
+    fusebox_ops::infer_graph(&mut graph, functions)?;
+    Ok(graph)
+}
+
+/// Replaces symbols in all types of a graph.
+pub fn substitute(graph: &mut Graph, sizes: &Sizes) {
+    let size = |name: &str| sizes.get(name).copied().map(Dim::known);
+    for index in 0..graph.value_count() {
+        let id = ValueId(u32::try_from(index).expect("ids are u32"));
+        if let Type::Tensor(ty) = &graph.value(id).ty {
+            graph.value_mut(id).ty = ty.substitute(&size).into();
+        }
+    }
+}
+
+fn is_well_typed(graph: &Graph, functions: &[Function], sizes: &Sizes) -> bool {
+    specialize(graph, functions, sizes).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fusebox_ir::{Builder, DType, Tensor};
+
+    fn model(shape: [Dim; 3], table: Option<usize>) -> Model {
+        let mut b = Builder::new();
+        let x = b.input("x", TensorType::new(DType::F32, shape));
+        let y = match table {
+            Some(rows) => {
+                let table = b.constant(Tensor::from_vec(vec![1, rows, 4], vec![0f32; rows * 4]).unwrap());
+                b.op("Add", &[x, table])
+            }
+            None => b.op("Erf", &[x]),
+        };
+        Model { graph: b.finish(&[y]), ..Model::default() }
+    }
+
+    fn dims() -> [Dim; 3] {
+        [Dim::symbol("batch"), Dim::symbol("seq"), Dim::known(4)]
+    }
+
+    #[test]
+    fn batch_is_one_and_the_rest_128() {
+        let sizes = choose(&model(dims(), None), &Sizes::new(), Preferred::default()).unwrap();
+        assert_eq!(sizes, Sizes::from([("batch".into(), 1), ("seq".into(), 128)]));
+    }
+
+    #[test]
+    fn a_size_that_the_model_contradicts_gives_way_to_one_that_fits() {
+        let sizes = choose(&model(dims(), Some(32)), &Sizes::new(), Preferred::default()).unwrap();
+        assert_eq!(sizes["seq"], 32);
+    }
+
+    #[test]
+    fn unknown_and_negative_dims_are_refused_by_name() {
+        let refuse = |name: &str, size| {
+            let given = Sizes::from([(name.into(), size)]);
+            choose(&model(dims(), None), &given, Preferred::default()).unwrap_err()
+        };
+        assert!(matches!(refuse("length", 3), Error::UnknownDim { known, .. } if known == ["batch", "seq"]));
+        assert!(matches!(refuse("seq", -1), Error::BadDim { size: -1, .. }));
+    }
+}

@@ -1,0 +1,171 @@
+//! Verification of an optimized model: on inputs small enough to afford it, against the reference of the original.
+
+use crate::compare::{self, CompareOptions, Comparison, Engine};
+use crate::inputs::{self, DrawOptions, Inputs};
+use crate::metrics::Tolerance;
+use crate::sizes::{Preferred, Sizes};
+use crate::work;
+use crate::{Error, Model, Precision};
+use fusebox_exec::ExecError;
+use fusebox_ir::Tensor;
+use serde::Serialize;
+use std::time::Instant;
+
+/// FLOPs up to which the optimized graph is evaluated by the reference too, besides the executor.
+const CHEAP: f64 = 2e9;
+
+/// How an optimized model is verified.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyOptions {
+    /// Limits; those of the precision when absent.
+    pub tolerance: Option<Tolerance>,
+    /// Precision that the model was lowered to.
+    pub precision: Option<Precision>,
+    /// Sizes of symbolic dims; the others are small.
+    pub sizes: Sizes,
+    /// Seed of the inputs.
+    pub seed: u64,
+    /// Worker threads of the executor; 0 means one per core.
+    pub threads: usize,
+}
+
+impl VerifyOptions {
+    /// The limits in force.
+    pub fn tolerance(&self) -> Tolerance {
+        self.tolerance.unwrap_or(match self.precision {
+            None => Tolerance::F32,
+            Some(Precision::Fp16 | Precision::Bf16) => Tolerance::HALF,
+            Some(Precision::Int8) => Tolerance::INT8,
+        })
+    }
+}
+
+/// How a model was verified, or why it could not be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verification {
+    /// The executor on the optimized model against the reference on the original.
+    pub executor: Option<Comparison>,
+    /// The reference on the optimized model against the reference on the original; absent where it costs too much.
+    pub reference: Option<Comparison>,
+    /// Why there is no comparison, or what was compared instead.
+    pub note: Option<String>,
+    /// Sizes of the inputs' symbolic dims.
+    pub sizes: Sizes,
+    /// Limits.
+    pub tolerance: Tolerance,
+    /// Wall time.
+    pub seconds: f64,
+}
+
+impl Verification {
+    /// Whether nothing was found to differ past the limits.
+    pub fn passed(&self) -> bool {
+        self.executor.iter().chain(&self.reference).all(Comparison::passed)
+    }
+
+    /// Whether anything was compared.
+    pub fn compared(&self) -> bool {
+        self.executor.is_some() || self.reference.is_some()
+    }
+
+    /// The comparison that failed.
+    pub fn failed(&self) -> Option<&Comparison> {
+        self.executor.iter().chain(&self.reference).find(|c| !c.passed())
+    }
+}
+
+/// Verifies an optimized model.
+///
+/// # Errors
+/// A model that cannot be evaluated although all its operators are known.
+pub fn verify_optimized(
+    original: &Model,
+    optimized: &Model,
+    options: &VerifyOptions,
+) -> Result<Verification, Error> {
+    let start = Instant::now();
+    let mut verification = Verification {
+        executor: None,
+        reference: None,
+        note: None,
+        sizes: Sizes::new(),
+        tolerance: options.tolerance(),
+        seconds: 0.0,
+    };
+    let (inputs, expected) = match affordable(original, options)? {
+        Ok(found) => found,
+        Err(reason) => {
+            verification.note = Some(reason);
+            return Ok(verification);
+        }
+    };
+    verification.sizes = inputs.sizes.clone();
+    let compare = |engine| {
+        let how = CompareOptions { tolerance: options.tolerance(), engine, threads: options.threads, locate: true };
+        compare::verify_against(&expected, original, optimized, &inputs, &how)
+    };
+    verification.executor = match compare(Engine::Executor) {
+        Err(Error::Run { source: error @ ExecError::UnknownOperator { .. } }) => {
+            verification.note = Some(error.to_string());
+            None
+        }
+        other => Some(other?),
+    };
+    let is_cheap = work::of_graph(&optimized.graph, &inputs.sizes).flops <= CHEAP;
+    if verification.executor.is_some() && is_cheap {
+        verification.reference = Some(compare(Engine::Reference)?);
+    }
+    verification.seconds = start.elapsed().as_secs_f64();
+    Ok(verification)
+}
+
+/// As [`verify_optimized`], on the written form; where that holds operators which only another runtime has, on the form
+/// before it was lowered.
+pub(crate) fn verify_written(
+    original: &Model,
+    optimized: &Model,
+    written: &Model,
+    options: &VerifyOptions,
+) -> Result<Verification, Error> {
+    let verification = verify_optimized(original, written, options)?;
+    if verification.compared() || verification.sizes.is_empty() && verification.note.is_none() {
+        return Ok(verification);
+    }
+    let before = verify_optimized(original, optimized, options)?;
+    if !before.compared() {
+        return Ok(before);
+    }
+    let reason = verification.note.unwrap_or_default();
+    Ok(Verification { note: Some(format!("verified before it was lowered to the target: {reason}")), ..before })
+}
+
+/// Inputs with what the original makes of them; the inner `Err` says why that cannot be had.
+type Reference = Result<(Inputs, Vec<Tensor>), String>;
+
+/// Two samples catch what mixes them up; a model that is fixed to one sample inside gets one.
+fn affordable(original: &Model, options: &VerifyOptions) -> Result<Reference, Error> {
+    let draw = |batch| {
+        let preferred = Preferred { batch, other: 16 };
+        let options = DrawOptions { seed: options.seed, sizes: options.sizes.clone(), preferred };
+        inputs::generate(original, &options)
+    };
+    let mut last = None;
+    for batch in [2, 1] {
+        let inputs = match draw(batch) {
+            Ok(inputs) => inputs,
+            Err(error @ Error::NotDrawable { .. }) => return Ok(Err(error.to_string())),
+            Err(error) => return Err(error),
+        };
+        if last.as_ref().is_some_and(|(sizes, _)| *sizes == inputs.sizes) {
+            break;
+        }
+        match compare::reference(original, &inputs.feeds()) {
+            Ok(outputs) => return Ok(Ok((inputs, outputs))),
+            Err(Error::Evaluate { source }) if crate::error::is_unsupported(&source) => {
+                return Ok(Err(source.to_string()));
+            }
+            Err(error) => last = Some((inputs.sizes, error)),
+        }
+    }
+    Err(last.map(|(_, error)| error).expect("the loop ended without a result only after an error"))
+}
