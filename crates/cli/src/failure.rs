@@ -43,7 +43,10 @@ pub(crate) enum Failure {
     },
     /// A file that cannot be read or written.
     #[error("cannot {what} {path:?}")]
-    #[diagnostic(code(fusebox::io), help("check the path, its permissions and the space left; nothing was changed"))]
+    #[diagnostic(
+        code(fusebox::io),
+        help("check the path, its permissions and the space left; nothing was changed")
+    )]
     File {
         /// `read` or `write`.
         what: &'static str,

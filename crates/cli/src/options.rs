@@ -137,7 +137,10 @@ pub(crate) fn refuse_same_file(input: &Path, output: &Path) -> Result<(), Failur
     let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
     if same(input, output) {
         let message = format!("the output {output:?} is the model that is being read");
-        return Err(Failure::usage(message, "write to another file: weights are read from the original while it is written"));
+        return Err(Failure::usage(
+            message,
+            "write to another file: weights are read from the original while it is written",
+        ));
     }
     Ok(())
 }

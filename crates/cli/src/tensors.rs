@@ -28,7 +28,8 @@ const TYPES: &[(&str, DType)] = &[
 /// Reads a `.npy` file.
 pub(crate) fn read_npy(path: &Path) -> Result<Tensor, Failure> {
     let fault = |source| Failure::File { what: "read", path: path.to_owned(), source };
-    let wrong = |reason: String, help: &str| Failure::Tensor { path: path.to_owned(), reason, help: help.into() };
+    let wrong =
+        |reason: String, help: &str| Failure::Tensor { path: path.to_owned(), reason, help: help.into() };
     let file = File::open(path).map_err(fault)?;
     let available = file.metadata().map_err(fault)?.len();
     let mut reader = BufReader::new(file);
@@ -91,7 +92,9 @@ pub(crate) fn as_declared(tensor: Tensor, declared: Option<DType>) -> Tensor {
     let shape = tensor.shape().to_vec();
     let narrowed = match declared {
         Some(DType::F16) => Tensor::from_vec(shape, values.iter().map(|x| half::f16::from_f32(*x)).collect()),
-        Some(DType::BF16) => Tensor::from_vec(shape, values.iter().map(|x| half::bf16::from_f32(*x)).collect()),
+        Some(DType::BF16) => {
+            Tensor::from_vec(shape, values.iter().map(|x| half::bf16::from_f32(*x)).collect())
+        }
         _ => return tensor.clone(),
     };
     narrowed.unwrap_or_else(|_| tensor.clone())

@@ -4,8 +4,8 @@
 //! reference. When outputs differ past the tolerance, values inside are compared too: by name, and through the
 //! provenance that fused nodes carry.
 
-use crate::metrics::{self, Metrics, Tolerance};
 use crate::inputs::Inputs;
+use crate::metrics::{self, Metrics, Tolerance};
 use crate::{Error, Model};
 use fusebox_exec::{Session, SessionOptions};
 use fusebox_ir::{Graph, Tensor, ValueId, diff::SOURCES};
@@ -192,7 +192,8 @@ fn inputs_of<'b>(
     }
     let ours: Vec<&str> = a.graph.inputs.iter().map(|id| a.graph.value(*id).name.as_str()).collect();
     if ours.len() != theirs.len() {
-        let reason = format!("the inputs are {} in one and {} in the other", ours.join(", "), theirs.join(", "));
+        let reason =
+            format!("the inputs are {} in one and {} in the other", ours.join(", "), theirs.join(", "));
         return Err(Error::Incomparable { reason });
     }
     let position = |name: &str| ours.iter().position(|other| *other == name);
@@ -262,7 +263,8 @@ fn locate(
     }
     // The rewrite is right, so a kernel is wrong: every value becomes an output, to see them all.
     let mut open = b.clone();
-    let values: Vec<ValueId> = open.graph.nodes().flat_map(|(_, n)| n.outputs.iter().flatten().copied()).collect();
+    let values: Vec<ValueId> =
+        open.graph.nodes().flat_map(|(_, n)| n.outputs.iter().flatten().copied()).collect();
     let known: Vec<ValueId> = open.graph.outputs.clone();
     let named = |id: &ValueId| !b.graph.value(*id).name.is_empty() && !known.contains(id);
     open.graph.outputs.extend(values.into_iter().filter(named));
@@ -291,7 +293,9 @@ fn first_difference(
                 false => sources.last().and_then(|source| before.by_node.get(source)),
             };
             let Some(stands_for) = stands_for else { continue };
-            let (Some(expected), Some(found)) = (before.by_name.get(stands_for), after.get(name)) else { continue };
+            let (Some(expected), Some(found)) = (before.by_name.get(stands_for), after.get(name)) else {
+                continue;
+            };
             // Another shape is another value: provenance was only a guess there.
             let Ok(metrics) = metrics::compare(expected, found) else { continue };
             if let Some(failure) = options.tolerance.broken_by(&metrics) {

@@ -144,7 +144,8 @@ pub enum Error {
 
 fn difference(verification: &Verification) -> String {
     let failed = verification.failed().into_iter().flat_map(|comparison| &comparison.outputs);
-    let text = |output: &OutputComparison| Some(format!("output {:?}: {}", output.name, output.failure.as_ref()?));
+    let text =
+        |output: &OutputComparison| Some(format!("output {:?}: {}", output.name, output.failure.as_ref()?));
     failed.filter_map(text).collect::<Vec<_>>().join("; ")
 }
 
@@ -181,7 +182,9 @@ fn eval_help(error: &EvalError) -> &'static str {
         EvalError::UnknownOperator { .. } | EvalError::Unsupported { .. } => {
             "the model can be optimized and inspected; to run it, use the runtime that defines this operator"
         }
-        _ => "check the inputs (indices within their tables, sizes that fit); else please report it with the model",
+        _ => {
+            "check the inputs (indices within their tables, sizes that fit); else please report it with the model"
+        }
     }
 }
 
@@ -227,7 +230,9 @@ impl Error {
                 _ => Kind::Unsupported,
             },
             Self::Rewrite(error) => match error {
-                RewriteError::Rule(_) | RewriteError::Type { .. } | RewriteError::Conflict { .. } => Kind::Invalid,
+                RewriteError::Rule(_) | RewriteError::Type { .. } | RewriteError::Conflict { .. } => {
+                    Kind::Invalid
+                }
                 RewriteError::Verify { .. } => Kind::Invalid,
                 RewriteError::Read { .. } => Kind::Io,
                 RewriteError::NoSuchRule { .. } => Kind::Usage,

@@ -104,7 +104,8 @@ pub fn interleave(
 pub fn gemm_precision(model: &Model) -> Precision {
     let is_narrow = |node: &fusebox_ir::Node| {
         let weights = node.inputs.iter().flatten().filter_map(|v| model.graph.constant(*v));
-        node.op.is("MatMulInteger") || (&*node.op.domain == FUSEBOX && weights.into_iter().any(|t| t.dtype() == DType::I8))
+        node.op.is("MatMulInteger")
+            || (&*node.op.domain == FUSEBOX && weights.into_iter().any(|t| t.dtype() == DType::I8))
     };
     if model.graph.nodes().any(|(_, node)| is_narrow(node)) { Precision::Int8 } else { Precision::F32 }
 }

@@ -90,7 +90,9 @@ impl fmt::Display for Tolerance {
 
 /// A tolerance that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{part:?} is no limit; write for example `rel=1e-3,cosine=0.999`, with any of abs, rel, cosine, sqnr")]
+#[error(
+    "{part:?} is no limit; write for example `rel=1e-3,cosine=0.999`, with any of abs, rel, cosine, sqnr"
+)]
 pub struct ToleranceError {
     /// The part that is wrong.
     pub part: String,
@@ -151,7 +153,14 @@ pub fn compare(reference: &Tensor, other: &Tensor) -> Result<Metrics, String> {
         let (error, cosine) = if equal { (0.0, 1.0) } else { (f64::INFINITY, 0.0) };
         let sqnr_db = if equal { f64::INFINITY } else { 0.0 };
         let different = usize::from(!equal) * reference.len();
-        return Ok(Metrics { elements: reference.len(), max_abs: error, max_rel: error, cosine, sqnr_db, different });
+        return Ok(Metrics {
+            elements: reference.len(),
+            max_abs: error,
+            max_rel: error,
+            cosine,
+            sqnr_db,
+            different,
+        });
     };
     Ok(measure(&a, &b, reference.shape().last().copied().unwrap_or(1)))
 }

@@ -66,7 +66,8 @@ pub struct Report {
 /// # Errors
 /// Options that do not fit the model, a rule file that is refused, a model that contradicts itself.
 pub fn optimize(model: &Model, options: &OptimizeOptions) -> Result<(Model, Report), Error> {
-    let mut report = Report { sizes: sizes::choose(model, &options.sizes, Preferred::default())?, ..Report::default() };
+    let mut report =
+        Report { sizes: sizes::choose(model, &options.sizes, Preferred::default())?, ..Report::default() };
     let mut optimized = model.clone();
     for pass in PIPELINE {
         let start = Instant::now();
@@ -96,9 +97,22 @@ impl fmt::Display for Report {
             writeln!(f, "{} ×{}", fired.rule, fired.sites.len())?;
         }
         if let Some(precision) = &self.precision {
-            writeln!(f, "{}: {} of {} layers", precision.precision.name(), precision.lowered(), precision.layers.len())?;
+            writeln!(
+                f,
+                "{}: {} of {} layers",
+                precision.precision.name(),
+                precision.lowered(),
+                precision.layers.len()
+            )?;
         }
         let (before, after) = (&self.before, &self.after);
-        write!(f, "{} nodes -> {}, predicted {:.3} ms -> {:.3} ms", before.nodes, after.nodes, before.seconds * 1e3, after.seconds * 1e3)
+        write!(
+            f,
+            "{} nodes -> {}, predicted {:.3} ms -> {:.3} ms",
+            before.nodes,
+            after.nodes,
+            before.seconds * 1e3,
+            after.seconds * 1e3
+        )
     }
 }

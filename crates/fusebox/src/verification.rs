@@ -101,7 +101,8 @@ pub fn verify_optimized(
     };
     verification.sizes = inputs.sizes.clone();
     let compare = |engine| {
-        let how = CompareOptions { tolerance: options.tolerance(), engine, threads: options.threads, locate: true };
+        let how =
+            CompareOptions { tolerance: options.tolerance(), engine, threads: options.threads, locate: true };
         compare::verify_against(&expected, original, optimized, &inputs, &how)
     };
     verification.executor = match compare(Engine::Executor) {
@@ -136,7 +137,10 @@ pub(crate) fn verify_written(
         return Ok(before);
     }
     let reason = verification.note.unwrap_or_default();
-    Ok(Verification { note: Some(format!("verified before it was lowered to the target: {reason}")), ..before })
+    Ok(Verification {
+        note: Some(format!("verified before it was lowered to the target: {reason}")),
+        ..before
+    })
 }
 
 /// Inputs with what the original makes of them; the inner `Err` says why that cannot be had.

@@ -46,7 +46,8 @@ pub fn of_graph(graph: &Graph, sizes: &Sizes) -> Work {
         work.bytes += cost.bytes;
         constants.extend(node.reads().filter(|v| graph.constant(*v).is_some()));
     }
-    work.seconds = fusebox_rewrite::totals(&graph, &crate::optimize::machine(sizes)).picoseconds as f64 * 1e-12;
+    work.seconds =
+        fusebox_rewrite::totals(&graph, &crate::optimize::machine(sizes)).picoseconds as f64 * 1e-12;
     for tensor in constants.iter().filter_map(|v| graph.constant(*v)) {
         work.weight_bytes += tensor.data().len() as f64;
         if tensor.dtype().is_float() || tensor.dtype().bits() <= 8 {

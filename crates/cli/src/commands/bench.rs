@@ -96,13 +96,16 @@ impl Verb for Bench {
             shared.retain(|name, _| named.contains(name));
             sides.push(self.ready(path, (model, elapsed), &shared)?);
         }
-        let contenders: Vec<Contender<'_>> =
-            sides.iter().map(|side| Contender { session: &side.session, feeds: side.inputs.feeds() }).collect();
+        let contenders: Vec<Contender<'_>> = sides
+            .iter()
+            .map(|side| Contender { session: &side.session, feeds: side.inputs.feeds() })
+            .collect();
         let (warmup, runs) = (self.warmup as usize, self.runs as usize);
         let times = measure::interleave(&contenders, warmup, runs, &|done| {
             progress.stage(&format!("run {done} of {runs}"));
         })?;
-        let profile = if self.profile { Some(contenders[0].session.profile(&contenders[0].feeds)?.1) } else { None };
+        let profile =
+            if self.profile { Some(contenders[0].session.profile(&contenders[0].feeds)?.1) } else { None };
         progress.stage("measuring the machine's peak");
         let mut measured: Vec<Measured> = Vec::new();
         for ((side, contender), times) in sides.iter().zip(&contenders).zip(&times) {
@@ -141,7 +144,18 @@ impl Bench {
     }
 
     fn text(&self, first: &Ready, measured: &[Measured], memory: Option<u64>, style: &Style) -> String {
-        let titles = ["model", ">median", ">min", ">p95", ">work", ">speed", ">of peak", ">arena", ">load", ">vs first"];
+        let titles = [
+            "model",
+            ">median",
+            ">min",
+            ">p95",
+            ">work",
+            ">speed",
+            ">of peak",
+            ">arena",
+            ">load",
+            ">vs first",
+        ];
         let mut table = Table::new(&titles);
         for m in measured {
             table.row([
@@ -158,7 +172,8 @@ impl Bench {
             ]);
         }
         let mut out = table.text(style);
-        let sizes: Vec<String> = first.inputs.sizes.iter().map(|(name, size)| format!("{name}={size}")).collect();
+        let sizes: Vec<String> =
+            first.inputs.sizes.iter().map(|(name, size)| format!("{name}={size}")).collect();
         let at = if sizes.is_empty() { String::new() } else { format!(" at {}", sizes.join(" ")) };
         let threads = first.session.threads();
         let peak = number::gflops(measured.first().map_or(0.0, |m| m.peak_gflops));
@@ -191,7 +206,12 @@ impl Ready {
         Ok(self)
     }
 
-    fn measured(&self, contender: &Contender<'_>, times: &[f64], first: Option<&Measured>) -> Result<Measured, Failure> {
+    fn measured(
+        &self,
+        contender: &Contender<'_>,
+        times: &[f64],
+        first: Option<&Measured>,
+    ) -> Result<Measured, Failure> {
         let empty = || Failure::usage("no run was timed", "give --runs a number above zero");
         let seconds = Summary::of(times).ok_or_else(empty)?;
         let plan = contender.plan()?;
@@ -248,11 +268,16 @@ fn profile_table(profile: &Profile, top: usize, style: &Style) -> String {
         steps.truncate(top);
     }
     let sum: f64 = profile.steps.iter().map(|s| s.time.as_secs_f64()).sum();
-    let mut table = Table::new(&[">step", ">time", ">share", ">speed", "kernel", "nodes", "no kernel because"]);
+    let mut table =
+        Table::new(&[">step", ">time", ">share", ">speed", "kernel", "nodes", "no kernel because"]);
     for (index, step) in &steps {
         let seconds = step.time.as_secs_f64();
         let paint = if step.fallback.is_some() { Paint::Bad } else { Paint::Plain };
-        let speed = if step.flops > 0.0 { number::gflops(step.flops / seconds.max(1e-9) / 1e9) } else { String::new() };
+        let speed = if step.flops > 0.0 {
+            number::gflops(step.flops / seconds.max(1e-9) / 1e9)
+        } else {
+            String::new()
+        };
         table.row([
             Cell::painted(index.to_string(), paint),
             Cell::painted(number::seconds(seconds), paint),
@@ -264,14 +289,20 @@ fn profile_table(profile: &Profile, top: usize, style: &Style) -> String {
         ]);
     }
     let rest = profile.steps.len() - steps.len();
-    let more = if rest > 0 { format!("and {rest} more steps; --top 0 shows all in order\n") } else { String::new() };
+    let more =
+        if rest > 0 { format!("and {rest} more steps; --top 0 shows all in order\n") } else { String::new() };
     let slow: f64 = fallback_seconds(profile);
     let red = if slow > 0.0 {
         format!("steps without a kernel take {} of the time\n", number::percent(slow / sum.max(1e-12)))
     } else {
         String::new()
     };
-    format!("{}{more}{red}run {}, steps {}\n", table.text(style), number::time(profile.total), number::seconds(sum))
+    format!(
+        "{}{more}{red}run {}, steps {}\n",
+        table.text(style),
+        number::time(profile.total),
+        number::seconds(sum)
+    )
 }
 
 fn fallback_seconds(profile: &Profile) -> f64 {

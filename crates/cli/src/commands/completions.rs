@@ -22,7 +22,10 @@ impl Verb for Completions {
         clap_complete::generate(self.shell, &mut super::parser(), "fusebox", &mut script);
         let script = String::from_utf8_lossy(&script);
         if cx.json {
-            return cx.answer(&serde_json::json!({ "shell": self.shell.to_string(), "script": script }), |_| String::new());
+            return cx
+                .answer(&serde_json::json!({ "shell": self.shell.to_string(), "script": script }), |_| {
+                    String::new()
+                });
         }
         cx.print(&script)
     }

@@ -45,7 +45,10 @@ impl Verb for Diff {
         cx.answer(&answer(&diff, self.stat), |style| text(&diff, self.stat, style))?;
         if self.exit_code && !diff.is_empty() {
             let message = format!("the models differ: {}", diff.counts);
-            return Err(Failure::Mismatch { message, help: "leave out --exit-code to see the difference only".into() });
+            return Err(Failure::Mismatch {
+                message,
+                help: "leave out --exit-code to see the difference only".into(),
+            });
         }
         Ok(())
     }
@@ -82,8 +85,11 @@ fn answer(diff: &fusebox::Diff, stat: bool) -> serde_json::Value {
         LineKind::Added => "added",
     };
     let counts = &diff.counts;
-    let operators: Vec<_> =
-        counts.operators.iter().map(|o| json!({ "op": o.op, "before": o.before, "after": o.after })).collect();
+    let operators: Vec<_> = counts
+        .operators
+        .iter()
+        .map(|o| json!({ "op": o.op, "before": o.before, "after": o.after }))
+        .collect();
     let groups: Vec<_> = diff
         .groups
         .iter()

@@ -28,13 +28,18 @@ impl Verb for Fill {
         let progress = cx.progress("making weights");
         let model = self.model.open_with(LoadOptions { upgrade: false, ..LoadOptions::default() })?;
         progress.stage("writing");
-        let written = model.save(&self.output, &SaveOptions { opset: Opset::AsWritten, ..SaveOptions::default() })?;
+        let written =
+            model.save(&self.output, &SaveOptions { opset: Opset::AsWritten, ..SaveOptions::default() })?;
         drop(progress);
         let answer = serde_json::json!({
             "output": self.output, "model_bytes": written.model_bytes, "data_bytes": written.data_bytes,
         });
         cx.answer(&answer, |_| {
-            format!("wrote {} ({})\n", self.output.display(), number::bytes((written.model_bytes + written.data_bytes) as f64))
+            format!(
+                "wrote {} ({})\n",
+                self.output.display(),
+                number::bytes((written.model_bytes + written.data_bytes) as f64)
+            )
         })
     }
 }

@@ -34,7 +34,11 @@ impl Verb for Inspect {
         if self.text {
             let text = fusebox::print(&model);
             drop(progress);
-            return if cx.json { cx.answer(&json!({ "text": text }), |_| String::new()) } else { cx.print(&text) };
+            return if cx.json {
+                cx.answer(&json!({ "text": text }), |_| String::new())
+            } else {
+                cx.print(&text)
+            };
         }
         progress.stage("inspecting");
         let inspection = fusebox::inspect(&model, &self.dims.sizes()?)?;

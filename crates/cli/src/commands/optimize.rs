@@ -100,8 +100,13 @@ impl Verb for Optimize {
         } else {
             progress.stage("verifying");
             let tolerance = self.tolerance;
-            let verify =
-                VerifyOptions { tolerance, precision: options.precision, sizes, threads: self.threads, seed: 0 };
+            let verify = VerifyOptions {
+                tolerance,
+                precision: options.precision,
+                sizes,
+                threads: self.threads,
+                seed: 0,
+            };
             let written = fusebox::save_verified(&model, &optimized, &self.output, &save, &verify)
                 .map_err(|error| self.explain(cx, error))?;
             verification = Some(written.verification);
@@ -256,7 +261,9 @@ fn fired(report: &Report, all: bool, style: &Style) -> String {
 /// Layers that were lowered, and those that were refused with the reason.
 fn layers(report: &PrecisionReport, all: bool, style: &Style) -> String {
     let lowered = report.layers.iter().filter_map(|layer| match &layer.decision {
-        Decision::Lowered { bytes_before, bytes_after, sqnr_db } => Some((layer, *bytes_before, *bytes_after, *sqnr_db)),
+        Decision::Lowered { bytes_before, bytes_after, sqnr_db } => {
+            Some((layer, *bytes_before, *bytes_after, *sqnr_db))
+        }
         Decision::Refused(_) => None,
     });
     let (mut before, mut after, mut worst) = (0usize, 0usize, f64::INFINITY);
@@ -266,7 +273,12 @@ fn layers(report: &PrecisionReport, all: bool, style: &Style) -> String {
         let bytes = |n: usize| number::bytes(n as f64);
         table.row([layer.node.clone(), bytes(from), bytes(to), format!("{sqnr:.1}")]);
     }
-    let mut out = format!("{}: {} of {} layers lowered", report.precision.name(), report.lowered(), report.layers.len());
+    let mut out = format!(
+        "{}: {} of {} layers lowered",
+        report.precision.name(),
+        report.lowered(),
+        report.layers.len()
+    );
     if report.lowered() > 0 {
         let (before, after) = (number::bytes(before as f64), number::bytes(after as f64));
         out.push_str(&format!(", weights {before} -> {after}, at least {worst:.1} dB signal to noise"));
@@ -306,7 +318,8 @@ fn work(report: &Report, style: &Style) -> String {
 fn verdict(verification: &Verification, style: &Style) -> String {
     let sizes: Vec<String> = verification.sizes.iter().map(|(name, size)| format!("{name}={size}")).collect();
     let at = if sizes.is_empty() { String::new() } else { format!(" at {}", sizes.join(" ")) };
-    let Some(worst) = verification.executor.iter().chain(&verification.reference).find_map(|c| c.worst()) else {
+    let Some(worst) = verification.executor.iter().chain(&verification.reference).find_map(|c| c.worst())
+    else {
         return style.paint(Paint::Warn, "not verified") + "\n";
     };
     let note = verification.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();

@@ -96,8 +96,12 @@ fn show(cx: &Context, rules: &RuleSet, name: &str) -> Result<(), Failure> {
 /// Rules with a similar name.
 fn near(rules: &RuleSet, name: &str) -> String {
     let last = name.rsplit(['.', '-']).next().unwrap_or(name);
-    let alike: Vec<&str> =
-        rules.iter().map(|r| r.name.as_str()).filter(|n| !last.is_empty() && n.contains(last)).take(5).collect();
+    let alike: Vec<&str> = rules
+        .iter()
+        .map(|r| r.name.as_str())
+        .filter(|n| !last.is_empty() && n.contains(last))
+        .take(5)
+        .collect();
     if alike.is_empty() {
         "`fusebox rules list` prints the names".into()
     } else {
@@ -115,5 +119,7 @@ fn check(cx: &Context, files: &[PathBuf]) -> Result<(), Failure> {
         let all = load(files)?;
         all.iter().map(|rule| rule.name.clone()).filter(|name| builtin.get(name).is_none()).collect()
     };
-    cx.answer(&json!({ "checked": checked }), |_| format!("{} rules are sound on their examples\n", checked.len()))
+    cx.answer(&json!({ "checked": checked }), |_| {
+        format!("{} rules are sound on their examples\n", checked.len())
+    })
 }

@@ -100,7 +100,11 @@ impl Run {
         };
         let mut list: Vec<Input> =
             drawn.list.into_iter().filter(|i| given.iter().all(|(name, _)| *name != i.name)).collect();
-        list.extend(given.into_iter().map(|(name, tensor)| Input { name, tensor, role: inputs::Role::Given }));
+        list.extend(given.into_iter().map(|(name, tensor)| Input {
+            name,
+            tensor,
+            role: inputs::Role::Given,
+        }));
         Ok(Inputs { list, sizes: drawn.sizes })
     }
 
@@ -111,12 +115,7 @@ impl Run {
             source: input.role.to_string(),
         });
         let outputs = outputs.iter().map(|(name, tensor)| Summary::of(name, tensor));
-        Answer {
-            inputs: inputs.collect(),
-            outputs: outputs.collect(),
-            seconds,
-            output: self.output.clone(),
-        }
+        Answer { inputs: inputs.collect(), outputs: outputs.collect(), seconds, output: self.output.clone() }
     }
 }
 

@@ -49,7 +49,8 @@ impl Verb for Verify {
         let draw = DrawOptions { seed: self.seed, sizes: self.dims.sizes()?, preferred };
         let inputs = inputs::generate(&a, &draw)?;
         let engine = if self.by_reference { Engine::Reference } else { Engine::Executor };
-        let options = CompareOptions { tolerance: self.tolerance, engine, threads: self.threads, locate: true };
+        let options =
+            CompareOptions { tolerance: self.tolerance, engine, threads: self.threads, locate: true };
         let start = Instant::now();
         let comparison = fusebox::verify(&a, &b, &inputs, &options)?;
         let seconds = start.elapsed().as_secs_f64();
@@ -80,11 +81,8 @@ impl Verb for Verify {
 pub(crate) fn place(difference: &Difference) -> String {
     let Difference { node, value, sources, failure, only_in_executor } = difference;
     let made = if sources.is_empty() { String::new() } else { format!(", made from {}", sources.join(", ")) };
-    let fault = if *only_in_executor {
-        "; its reference evaluation agrees, so a kernel is at fault"
-    } else {
-        ""
-    };
+    let fault =
+        if *only_in_executor { "; its reference evaluation agrees, so a kernel is at fault" } else { "" };
     format!("it begins at node {node}{made}, which computes {value:?}: {failure}{fault}")
 }
 

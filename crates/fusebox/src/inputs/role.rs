@@ -156,9 +156,9 @@ impl<'g> Walk<'g> {
             ("Gather" | "GatherElements", 1) => self.index(node, node.attrs.int_or("axis", 0), step),
             ("OneHot", 0) => self.limit(node.input(1).and_then(|v| self.scalar(v)).map(|d| d as i64), step),
             (
-                "Cast" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Transpose" | "Expand"
-                | "Slice" | "Gather" | "GatherND" | "Tile" | "Split" | "CastLike" | "And" | "Or" | "Clip"
-                | "GatherElements",
+                "Cast" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Transpose"
+                | "Expand" | "Slice" | "Gather" | "GatherND" | "Tile" | "Split" | "CastLike" | "And" | "Or"
+                | "Clip" | "GatherElements",
                 0,
             )
             | ("And" | "Or", 1) => self.follow(node, step),
@@ -264,7 +264,9 @@ impl<'g> Walk<'g> {
             let sees_through = ["Cast", "CastLike", "Identity", "Expand", "Reshape", "Unsqueeze", "Squeeze"];
             if node.op.is("Constant") || node.op.is("ConstantOfShape") {
                 let number = node.attrs.tensor("value").and_then(fusebox_ir::Tensor::floats);
-                return number.and_then(|v| v.first().copied()).or_else(|| node.attrs.float("value_float").map(f64::from));
+                return number
+                    .and_then(|v| v.first().copied())
+                    .or_else(|| node.attrs.float("value_float").map(f64::from));
             }
             if !node.op.domain.is_empty() || !sees_through.contains(&&*node.op.name) {
                 return None;

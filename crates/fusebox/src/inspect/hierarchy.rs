@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 const SCOPES: &str = "pkg.torch.onnx.name_scopes";
 const CLASSES: &str = "pkg.torch.onnx.class_hierarchy";
 const NAMESPACE: &str = "namespace";
+/// What torch writes when it does not know the module either.
+const NOWHERE: &str = "_empty_nn_module_stack";
 
 /// A module with everything inside it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -40,12 +42,8 @@ pub struct Hierarchy {
     pub share: f64,
 }
 
-/// Where a node belongs.
-struct Place {
-    path: Vec<String>,
-    /// Class of the module at the end of the path.
-    class: Option<String>,
-}
+/// Where a node belongs: modules from the outermost, each with its full path and its class where known.
+type Place = Vec<(Vec<String>, Option<String>)>;
 
 impl Hierarchy {
     /// Reads the hierarchy of a typed graph.
@@ -58,8 +56,11 @@ impl Hierarchy {
             placed += usize::from(place.is_some());
             let flops = work::of_node(graph, node).flops;
             // A weight that several nodes read belongs to the first of them.
-            let fresh = node.inputs.iter().flatten().filter(|v| graph.constant(**v).is_some() && seen.insert(**v));
-            let weights = fresh.filter_map(|v| graph.constant(*v)).filter(|t| t.dtype().is_float() || t.dtype().bits() <= 8);
+            let fresh =
+                node.inputs.iter().flatten().filter(|v| graph.constant(**v).is_some() && seen.insert(**v));
+            let weights = fresh
+                .filter_map(|v| graph.constant(*v))
+                .filter(|t| t.dtype().is_float() || t.dtype().bits() <= 8);
             let parameters: f64 = weights.map(|t| t.len() as f64).sum();
             root.add(place.as_ref(), flops, parameters);
         }
@@ -71,9 +72,9 @@ impl Hierarchy {
 impl Module {
     fn add(&mut self, place: Option<&Place>, flops: f64, parameters: f64) {
         self.count(flops, parameters);
-        let Some(place) = place else { return };
+        let Some((path, _)) = place.and_then(|place| place.last()) else { return };
         let mut module = self;
-        for part in &place.path {
+        for (depth, part) in path.iter().enumerate() {
             let index = match module.modules.iter().position(|m| m.name == *part) {
                 Some(index) => index,
                 None => {
@@ -83,9 +84,10 @@ impl Module {
             };
             module = &mut module.modules[index];
             module.count(flops, parameters);
-        }
-        if module.class.is_none() {
-            module.class.clone_from(&place.class);
+            if module.class.is_none() {
+                let own = place.into_iter().flatten().find(|(other, _)| *other == path[..=depth]);
+                module.class = own.and_then(|(_, class)| class.clone());
+            }
         }
     }
 
@@ -99,23 +101,26 @@ impl Module {
 fn place_of(node: &Node) -> Option<Place> {
     if let Some(scopes) = node.metadata(SCOPES).map(list) {
         let classes = node.metadata(CLASSES).map(list).unwrap_or_default();
-        // The last entry is the operation itself; the one before it is the innermost module.
-        let depth = scopes.len().checked_sub(2)?;
-        let class = classes.get(depth).map(|c| short(c));
-        return Some(Place { path: parts(&scopes[depth]), class });
+        let classes = classes.iter().map(String::as_str).chain(std::iter::repeat(""));
+        return of_scopes(scopes.iter().map(String::as_str).zip(classes));
     }
     if let Some(namespace) = node.metadata(NAMESPACE) {
-        let mut scopes: Vec<(&str, &str)> =
-            namespace.split('/').map(|s| s.split_once(": ").unwrap_or((s, ""))).collect();
-        scopes.pop();
-        let (path, class) = scopes.last()?;
-        let class = Some(short(class)).filter(|c| !c.is_empty());
-        return Some(Place { path: parts(path), class });
+        return of_scopes(namespace.split('/').map(|s| s.split_once(": ").unwrap_or((s, ""))));
     }
     let sources = node.metadata(SOURCES).into_iter().flat_map(|list| list.split(';'));
     let mut names = sources.chain([node.name.as_str()]).map(str::trim);
     let path = names.find_map(|name| name.strip_prefix('/')?.rsplit_once('/').map(|(path, _)| path))?;
-    Some(Place { path: parts(path), class: None })
+    Some(vec![(parts(path), None)])
+}
+
+/// Modules from scopes with their classes, outermost first; the last scope is the operation itself.
+fn of_scopes<'a>(scopes: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Place> {
+    let mut place: Place =
+        scopes.map(|(path, class)| (parts(path), Some(short(class)).filter(|c| !c.is_empty()))).collect();
+    place.pop()?;
+    let is_unknown =
+        |(path, _): &(Vec<String>, Option<String>)| path.iter().any(|part| part.starts_with(NOWHERE));
+    if place.is_empty() || place.iter().any(is_unknown) { None } else { Some(place) }
 }
 
 /// `layers.0.attention` and `layers.0/attention` as `layers.0`, `attention`: a number stays with what it numbers.
@@ -211,7 +216,8 @@ fn fold(modules: &[(usize, Module)]) -> Vec<Line> {
         let name = match (count, module.name.rsplit_once('.')) {
             (1, _) | (_, None) => module.name.clone(),
             (_, Some((stem, number))) => {
-                let last = number.parse::<usize>().map_or_else(|_| String::new(), |n| (n + count - 1).to_string());
+                let last =
+                    number.parse::<usize>().map_or_else(|_| String::new(), |n| (n + count - 1).to_string());
                 format!("{stem}.{number}..{last}")
             }
         };
@@ -248,7 +254,8 @@ mod tests {
     fn paths(module: &Module) -> BTreeMap<String, usize> {
         fn walk(module: &Module, path: &str, out: &mut BTreeMap<String, usize>) {
             for child in &module.modules {
-                let path = if path.is_empty() { child.name.clone() } else { format!("{path}/{}", child.name) };
+                let path =
+                    if path.is_empty() { child.name.clone() } else { format!("{path}/{}", child.name) };
                 out.insert(path.clone(), child.nodes);
                 walk(child, &path, out);
             }
@@ -276,8 +283,10 @@ mod tests {
     #[test]
     fn dynamo_scopes_and_torchscript_names_give_the_same_paths() {
         let scopes = "['', 'encoder', 'encoder.layers.0', 'encoder.layers.0.fc', 'linear_3']";
-        let classes = "['a.Model', 'a.Encoder', 'a.Layer', 'torch.nn.modules.linear.Linear', 'aten.linear.default']";
-        let namespace = ": a.Model/encoder: a.Encoder/encoder.layers.0.fc: torch.nn.Linear/linear: aten.linear";
+        let classes =
+            "['a.Model', 'a.Encoder', 'a.Layer', 'torch.nn.modules.linear.Linear', 'aten.linear.default']";
+        let namespace =
+            ": a.Model/encoder: a.Encoder/encoder.layers.0.fc: torch.nn.Linear/linear: aten.linear";
         let graph = graph(&[
             ("n0", &[(SCOPES, scopes), (CLASSES, classes)]),
             ("/encoder/layers.0/fc/MatMul", &[]),
@@ -295,10 +304,12 @@ mod tests {
 
     #[test]
     fn equal_layers_are_folded_into_one_line() {
-        let names: Vec<String> = (0..3).flat_map(|l| [format!("/h/layer.{l}/a/Abs"), format!("/h/layer.{l}/b/Abs")]).collect();
+        let names: Vec<String> =
+            (0..3).flat_map(|l| [format!("/h/layer.{l}/a/Abs"), format!("/h/layer.{l}/b/Abs")]).collect();
         let graph = graph(&names.iter().map(|n| (n.as_str(), &[] as &[_])).collect::<Vec<_>>());
         let lines = Hierarchy::of(&graph).lines(9);
-        let lines: Vec<String> = lines.iter().map(|l| format!("{} {} {}", l.depth, l.name, l.count)).collect();
+        let lines: Vec<String> =
+            lines.iter().map(|l| format!("{} {} {}", l.depth, l.name, l.count)).collect();
         assert_eq!(lines, ["0 h 1", "1 layer.0..2 3", "2 a 1", "2 b 1"]);
     }
 }

@@ -76,7 +76,8 @@ pub fn inspect(model: &Model, given: &Sizes) -> Result<Inspection, Error> {
     let mut symbolic = model.graph.clone();
     let typing = fusebox_ops::infer_graph(&mut symbolic, &model.functions)?;
     // A size that the model contradicts leaves the symbols in place, where they count as one.
-    let graph = sizes::specialize(&model.graph, &model.functions, &sizes).unwrap_or_else(|_| symbolic.clone());
+    let graph =
+        sizes::specialize(&model.graph, &model.functions, &sizes).unwrap_or_else(|_| symbolic.clone());
     let name = |domain: &str| if domain.is_empty() { "ai.onnx".to_owned() } else { domain.to_owned() };
     Ok(Inspection {
         producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_owned(),
@@ -115,8 +116,7 @@ fn count(graph: &Graph, found: &mut BTreeMap<String, Operator>) {
     for (_, node) in graph.nodes() {
         let op = node.op.to_string();
         let known = fusebox_ops::op(&node.op).is_some();
-        let entry =
-            found.entry(op.clone()).or_insert(Operator { op, count: 0, flops: 0.0, known });
+        let entry = found.entry(op.clone()).or_insert(Operator { op, count: 0, flops: 0.0, known });
         entry.count += 1;
         entry.flops += work::of_node(graph, node).flops;
         node.regions.iter().for_each(|region| count(&region.graph, found));

@@ -15,7 +15,8 @@ impl Pass for LowerPrecision {
 
     fn run(&self, model: &mut Model, options: &OptimizeOptions, report: &mut Report) -> Result<(), Error> {
         if let Some(precision) = options.precision {
-            let how = PrecisionOptions { exclude: options.exclude.clone(), ..PrecisionOptions::new(precision) };
+            let how =
+                PrecisionOptions { exclude: options.exclude.clone(), ..PrecisionOptions::new(precision) };
             report.precision = Some(fusebox_quant::apply(&mut model.graph, &how));
         }
         Ok(())
