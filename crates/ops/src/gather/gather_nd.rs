@@ -3,11 +3,12 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__GatherND.html>. Also holds the addressing that ScatterND shares.
 
 use super::index::{expect_indices, integers, to_index};
-use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
+use crate::forms::{drop_int, existed};
+use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{select, span, strides};
 use crate::sizes::{copy_cost, unknown};
 use crate::view::one;
-use crate::{Cost, Datum, EvalError, InferError, Shapes};
+use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{Attrs, Dim, Tensor, TensorType};
 
 static SCHEMA: Schema = Schema::onnx("GatherND", &[11, 12, 13], (2, 2), (1, 1));
@@ -50,6 +51,11 @@ impl Op for GatherNd {
 
     fn quant_role(&self) -> QuantRole {
         QuantRole::Moves
+    }
+
+    fn downgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        existed(&SCHEMA, edit)?;
+        if edit.opset < 12 { drop_int(&SCHEMA, edit, "batch_dims", 0) } else { Ok(()) }
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Flatten.html>.
 
-use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
+use crate::forms::inexpressible;
+use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::sizes::{fresh_dims, unknown, view_cost};
 use crate::view::one;
-use crate::{Cost, Datum, EvalError, InferError, Shapes, axis};
+use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError, axis};
 use fusebox_ir::{Dim, TensorType};
 
 static SCHEMA: Schema = Schema::onnx("Flatten", &[1, 9, 11, 13, 21, 23, 24, 25], (1, 1), (1, 1));
@@ -43,13 +44,33 @@ impl Op for Flatten {
     fn quant_role(&self) -> QuantRole {
         QuantRole::Moves
     }
+
+    fn downgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        let at = edit.node().attrs.int_or("axis", 1);
+        if edit.opset < 11 && at < 0 {
+            let ty = edit.node().input(0).and_then(|value| edit.graph.value(value).ty.tensor());
+            let rank = ty.and_then(TensorType::rank);
+            let rank =
+                rank.ok_or_else(|| inexpressible(&SCHEMA, edit, "axes do not count from the end there"))?;
+            edit.node().attrs.set("axis", axis::normalize(at, rank)? as i64);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::check::{refusal, run, t};
+    use crate::forms::testing::downgraded;
     use fusebox_ir::Attrs;
+
+    #[test]
+    fn axes_from_the_end_are_counted_for_old_opsets() {
+        let attrs = Attrs::new().with("axis", -1);
+        let (graph, node) = downgraded(&Flatten, attrs, &[t(&[2, 3, 4], &[0f32; 24])], 9).unwrap();
+        assert_eq!(graph.node(node).attrs.int("axis"), Some(2));
+    }
 
     #[test]
     fn the_axis_splits_rows_from_columns() {
