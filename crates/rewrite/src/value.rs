@@ -38,7 +38,7 @@ const CLOSE: f64 = 1e-5;
 
 /// Whether two floats are the same constant written by two exporters.
 pub(crate) fn close(a: f64, b: f64) -> bool {
-    a == b || (a - b).abs() <= CLOSE * a.abs().max(b.abs())
+    a == b || (a.is_finite() && b.is_finite() && (a - b).abs() <= CLOSE * a.abs().max(b.abs()))
 }
 
 impl From<i64> for Value {
