@@ -63,7 +63,7 @@ fn expression(text: &str) -> Option<Dim> {
     if plain || text.len() > MAX_TEXT {
         return None;
     }
-    let mut parser = Parser { rest: text, depth: 0 };
+    let mut parser = Parser { text, rest: text, depth: 0 };
     let dim = parser.sum()?;
     parser.blank();
     // What resolves to a number or a bare name loses what the file said: keep the text as a name.
@@ -71,16 +71,19 @@ fn expression(text: &str) -> Option<Dim> {
 }
 
 struct Parser<'a> {
+    text: &'a str,
     rest: &'a str,
     depth: usize,
 }
 
 impl<'a> Parser<'a> {
-    fn blank(&mut self) -> bool {
-        let trimmed = self.rest.trim_start();
-        let any = trimmed.len() < self.rest.len();
-        self.rest = trimmed;
-        any
+    fn blank(&mut self) {
+        self.rest = self.rest.trim_start();
+    }
+
+    /// Whether a blank was just passed.
+    fn is_after_blank(&self) -> bool {
+        self.text[..self.text.len() - self.rest.len()].ends_with(char::is_whitespace)
     }
 
     fn eat(&mut self, token: &str) -> bool {
@@ -102,7 +105,8 @@ impl<'a> Parser<'a> {
             sum = Dim::known(0).sub(&sum);
         }
         loop {
-            let spaced = self.blank();
+            self.blank();
+            let spaced = self.is_after_blank();
             if self.eat("+") {
                 sum = sum.add(&self.product()?);
             } else if self.rest.starts_with('-') {
@@ -236,6 +240,8 @@ mod tests {
         let (s, b) = (Dim::symbol("s0"), Dim::symbol("batch"));
         let two = Dim::known(2);
         assert_eq!(read("2*s0 + 1"), s.mul(&two).add(&Dim::known(1)));
+        assert_eq!(read("batch*s0 - 1"), b.mul(&s).sub(&Dim::known(1)));
+        assert_eq!(read("batch - s0"), b.sub(&s));
         assert_eq!(read("s0-1"), s.sub(&Dim::known(1)));
         assert_eq!(read("-s0 + batch"), b.sub(&s));
         assert_eq!(read("s0//2"), s.floor_div(&two));

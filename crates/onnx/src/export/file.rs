@@ -92,3 +92,73 @@ fn write_layout(layout: &Layout, out: &mut dyn Write) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn layout() -> Layout {
+        let mut layout = Layout::new("m.data".into());
+        layout.parts = vec![(0, Bytes::from_static(b"ab")), (64, Bytes::from_static(b"c"))];
+        layout.length = 65;
+        layout
+    }
+
+    fn full_disk(out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(b"half")?;
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    #[test]
+    fn both_files_appear() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        write_files(&path, &|out| out.write_all(b"model"), Some(&layout())).unwrap();
+        assert_eq!(names(folder.path()), ["m.data", "m.onnx"]);
+        let data = std::fs::read(folder.path().join("m.data")).unwrap();
+        assert_eq!((data.len(), &data[..2], data[63], data[64]), (65, &b"ab"[..], 0, b'c'));
+    }
+
+    #[test]
+    fn a_full_disk_leaves_everything_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.onnx");
+        let error = write_files(&path, &full_disk, Some(&layout())).unwrap_err();
+        assert!(matches!(&error, ExportError::Write { path: at, .. } if *at == path), "{error}");
+        assert!(error.help().contains("free some space"));
+        assert!(names(folder.path()).is_empty());
+        std::fs::write(&path, b"old").unwrap();
+        write_files(&path, &full_disk, None).unwrap_err();
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["m.onnx"]);
+    }
+
+    #[test]
+    fn only_files_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write_files(folder.path(), &|_| Ok(()), None).unwrap_err();
+        assert!(matches!(error, ExportError::NotAFile { .. }));
+        let missing = folder.path().join("none/m.onnx");
+        assert!(matches!(write_files(&missing, &|_| Ok(()), None), Err(ExportError::Write { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_model_is_as_readable_as_any_new_file() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (path, plain) = (folder.path().join("m.onnx"), folder.path().join("plain"));
+        write_files(&path, &|_| Ok(()), None).unwrap();
+        std::fs::write(&plain, b"").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&plain));
+    }
+}
