@@ -4,7 +4,7 @@
 //! provenance survives. Knows no operator; the caller says which body.
 
 use fusebox_ir::{Attr, Attrs, Function, Graph, Model, Node, NodeId, OpName, Region, Type, Value, ValueId};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Most nodes that expanding functions may make.
 const MAX_NODES: usize = 2_000_000;
@@ -30,22 +30,41 @@ pub enum ExpandError {
     Subgraph { node: String },
 }
 
-/// Names in use in a graph, to make new ones that differ.
-pub(crate) struct NamesInUse(HashSet<String>);
+/// Names in use, to make new ones that differ.
+#[derive(Default)]
+pub(crate) struct NamesInUse {
+    names: HashSet<String>,
+    /// Next suffix of each name that was wanted twice.
+    next: HashMap<String, usize>,
+}
 
 impl NamesInUse {
+    /// Names of the values and nodes of a graph.
     pub(crate) fn of(graph: &Graph) -> Self {
-        Self(graph.values().map(|(_, v)| v.name.clone()).filter(|n| !n.is_empty()).collect())
+        let values = graph.values().map(|(_, v)| v.name.as_str());
+        values.chain(graph.nodes().map(|(_, n)| n.name.as_str())).collect()
     }
 
-    fn unique(&mut self, wanted: &str) -> String {
-        let mut name = wanted.to_owned();
-        let mut suffix = 1;
-        while !self.0.insert(name.clone()) {
-            name = format!("{wanted}_{suffix}");
-            suffix += 1;
+    /// `wanted`, or `wanted_1`, `wanted_2`, … when it is taken.
+    pub(crate) fn unique(&mut self, wanted: &str) -> String {
+        if self.names.insert(wanted.to_owned()) {
+            return wanted.to_owned();
         }
-        name
+        let next = self.next.entry(wanted.to_owned()).or_insert(1);
+        loop {
+            let name = format!("{wanted}_{next}");
+            *next += 1;
+            if self.names.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+}
+
+impl<'a> FromIterator<&'a str> for NamesInUse {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        let names = names.into_iter().filter(|n| !n.is_empty()).map(str::to_owned).collect();
+        Self { names, ..Self::default() }
     }
 }
 
@@ -159,10 +178,8 @@ impl Inliner<'_> {
             while node.inputs.last() == Some(&None) {
                 node.inputs.pop();
             }
-            node.name = match node.name.as_str() {
-                "" => format!("{}/{}", self.prefix, node.op.name),
-                inner => format!("{}/{inner}", self.prefix),
-            };
+            let inner = if node.name.is_empty() { &*node.op.name } else { node.name.as_str() };
+            node.name = self.names.unique(&format!("{}/{inner}", self.prefix));
             for (key, value) in &self.call.metadata {
                 if node.metadata(key).is_none() {
                     node.metadata.push((key.clone(), value.clone()));

@@ -64,7 +64,7 @@ fn upgrading_and_lowering_keep_the_meaning_and_the_opset() {
 
 #[test]
 fn every_target_and_a_newer_opset_can_be_written() {
-    let path = corpus().into_iter().find(|p| p.ends_with("torchscript/small_cnn.onnx")).unwrap();
+    let path = corpus().into_iter().find(|p| p.ends_with("torchscript/medium_mlp.onnx")).unwrap();
     let model = load(&path, &LoadOptions::default()).unwrap();
     for target in [Target::Fusebox, Target::Onnx, Target::OnnxRuntime] {
         let options = SaveOptions { target, opset: Opset::Exactly(18), ..SaveOptions::default() };

@@ -20,11 +20,11 @@ fn fused_model() -> Model {
     let batch = Dim::symbol("batch");
     let x = b.input("x", TensorType::new(DType::F32, [batch, Dim::known(4)]));
     let (w, bias) = (b.constant(ramp(&[4, 4], 0.1)), b.constant(ramp(&[4], 0.5)));
-    let gelu = Attrs::new().with("activation", "gelu");
+    let relu = Attrs::new().with("activation", "relu");
     let linear = OpName::fusebox("Linear");
     let inputs = |x| [Some(x), Some(w), None, Some(bias)];
-    let first = b.node(linear.clone(), &inputs(x), 1, gelu.clone())[0];
-    let second = b.node(linear.clone(), &inputs(first), 1, gelu)[0];
+    let first = b.node(linear.clone(), &inputs(x), 1, relu.clone())[0];
+    let second = b.node(linear.clone(), &inputs(first), 1, relu)[0];
     let third = b.node(linear, &[Some(second), Some(w)], 1, Attrs::new())[0];
     let gamma = b.constant(ramp(&[4], 0.2));
     let norm = OpName::fusebox("SkipLayerNorm");
@@ -93,6 +93,12 @@ fn definitions_written_out_compute_the_same() {
         let difference = a.iter().zip(&b).map(|(x, y)| (x - y).abs()).fold(0.0, f64::max);
         assert!(difference < 1e-5, "{difference}");
     }
+    let mut nodes: Vec<_> = written.graph.nodes().map(|(_, node)| node.name.as_str()).collect();
+    nodes.sort_unstable();
+    assert!(
+        nodes.windows(2).all(|pair| pair[0] != pair[1]),
+        "ONNX Runtime refuses repeated names: {nodes:?}"
+    );
     let names: Vec<_> = written.graph.outputs.iter().map(|o| written.graph.value(*o).name.as_str()).collect();
     assert_eq!(names, ["y", "sum"]);
 }

@@ -13,7 +13,7 @@ pub(super) fn push_function(model: &mut ModelProto, function: &Function) -> Resu
     let label = || format!("function {:?}", function.name);
     function.graph.verify().map_err(|source| ExportError::Invalid { owner: label(), source })?;
     let graph = constants_as_nodes(&function.graph);
-    let mut writer = Writer { names: Names::of(&graph), layout: None, keep_unread: false };
+    let mut writer = Writer { names: Names::of(&graph), layout: None, verbatim: false };
     let names = writer.names.assign(&graph, &[]);
     let nodes = writer.write_nodes(&graph, &names)?;
     let mut defaults = write_attributes(&function.defaults, &label)?;

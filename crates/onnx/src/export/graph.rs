@@ -5,17 +5,18 @@ use super::names::Names;
 use super::tensor::{Layout, write_initializer};
 use super::types::{copy_denotation, write_type};
 use crate::entries::{UNKNOWN, pairs, push_pair};
+use crate::inline::NamesInUse;
 use fusebox_ir::{Carried, Graph, NodeId, Value, ValueId};
 use onnx_ir::{GraphProto, Message, TensorProto, ValueInfoProto};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Writes the graphs of one naming scope: the main graph with its regions, or a function body.
 pub(super) struct Writer<'a> {
     pub(super) names: Names,
     /// Where large initializers go, when not into the model.
     pub(super) layout: Option<&'a mut Layout>,
-    /// Whether constants that nothing reads are written too.
-    pub(super) keep_unread: bool,
+    /// Whether everything is written as it is: constants that nothing reads, missing graph names, repeated node names.
+    pub(super) verbatim: bool,
 }
 
 impl Writer<'_> {
@@ -26,6 +27,10 @@ impl Writer<'_> {
             GraphProto { name: graph.name.clone(), doc_string: graph.doc.clone(), ..GraphProto::default() };
         for (key, value) in &graph.metadata {
             push_pair!(proto.metadata_props, key.as_str(), value.as_str());
+        }
+        if proto.name.is_empty() && !self.verbatim {
+            // The checker demands a name.
+            proto.name = "graph".into();
         }
         proto.node = self.write_nodes(graph, &names)?;
         let owner = || format!("graph {:?}", graph.name);
@@ -47,7 +52,14 @@ impl Writer<'_> {
         names: &[String],
     ) -> Result<Vec<onnx_ir::NodeProto>, ExportError> {
         let order = order(graph)?;
-        order.into_iter().map(|id| self.write_node(graph, id, names)).collect()
+        let mut nodes = order
+            .into_iter()
+            .map(|id| self.write_node(graph, id, names))
+            .collect::<Result<Vec<_>, ExportError>>()?;
+        if !self.verbatim {
+            make_names_differ(&mut nodes);
+        }
+        Ok(nodes)
     }
 
     fn write_constants(&mut self, graph: &Graph, names: &[String], proto: &mut GraphProto) {
@@ -56,7 +68,7 @@ impl Writer<'_> {
         for (id, value) in graph.values() {
             let Some(tensor) = &value.constant else { continue };
             let name = &names[id.0 as usize];
-            let wanted = read[id.0 as usize] || inputs.contains(&id) || self.keep_unread;
+            let wanted = read[id.0 as usize] || inputs.contains(&id) || self.verbatim;
             if name.is_empty() || !wanted {
                 continue;
             }
@@ -69,6 +81,17 @@ impl Writer<'_> {
                 }
             }
             proto.initializer.push(message);
+        }
+    }
+}
+
+/// ONNX Runtime refuses graphs in which two nodes have one name: later ones get a suffix.
+fn make_names_differ(nodes: &mut [onnx_ir::NodeProto]) {
+    let mut in_use: NamesInUse = nodes.iter().map(|node| node.name.as_str()).collect();
+    let mut seen: HashSet<String> = HashSet::new();
+    for node in nodes.iter_mut().filter(|node| !node.name.is_empty()) {
+        if !seen.insert(node.name.clone()) {
+            node.name = in_use.unique(&node.name);
         }
     }
 }

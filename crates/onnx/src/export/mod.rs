@@ -172,7 +172,7 @@ fn report(proto: &ModelProto, model_bytes: u64, layout: Option<&Layout>) -> Save
 fn write_model(
     model: &Model,
     layout: Option<&mut Layout>,
-    keep_unread: bool,
+    verbatim: bool,
 ) -> Result<ModelProto, ExportError> {
     let mut proto = ModelProto {
         ir_version: model.ir_version.max(needed_ir_version(model)),
@@ -187,7 +187,7 @@ fn write_model(
     for (key, value) in &model.metadata {
         push_pair!(proto.metadata_props, key.as_str(), value.as_str());
     }
-    let mut writer = Writer { names: Names::of(&model.graph), layout, keep_unread };
+    let mut writer = Writer { names: Names::of(&model.graph), layout, verbatim };
     proto.graph = Some(writer.write_graph(&model.graph, &[])?).into();
     model.functions.iter().try_for_each(|f| function::push_function(&mut proto, f))?;
     for part in &model.carried {
