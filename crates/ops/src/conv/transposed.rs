@@ -51,7 +51,8 @@ fn spatial(attrs: &Attrs, window: &Window, data: &[Dim]) -> Result<Vec<(Dim, Opt
                 return Ok((checked(output, index)?, Some(window.begins[index])));
             }
         };
-        let total = full.sub(&output).value();
+        // An output larger than the full one grows at its end.
+        let total = full.sub(&output).value().map(|total| total.max(0));
         let before =
             |total: i64| if window.auto_pad == AutoPad::SameUpper { total / 2 } else { total - total / 2 };
         Ok((checked(output, index)?, total.map(before)))
@@ -224,6 +225,8 @@ mod tests {
         let attrs = Attrs::new().with("output_shape", vec![4i64]).with("strides", vec![2i64]);
         close(&run(&ConvTranspose, &attrs, &[x.clone(), w.clone()]), &[1.0, 3.0, 2.0, 2.0]);
         let same = attrs.with("auto_pad", "SAME_UPPER");
-        close(&run(&ConvTranspose, &same, &[x, w]), &[1.0, 1.0, 3.0, 2.0]);
+        close(&run(&ConvTranspose, &same, &[x.clone(), w.clone()]), &[1.0, 1.0, 3.0, 2.0]);
+        let larger = Attrs::new().with("output_shape", vec![6i64]).with("strides", vec![2i64]);
+        close(&run(&ConvTranspose, &larger, &[x, w]), &[1.0, 1.0, 3.0, 2.0, 2.0, 0.0]);
     }
 }

@@ -33,7 +33,9 @@ impl Op for Dropout {
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
         let x = cx.tensor(0)?;
         let training = cx.optional(2)?.map(view_bools).transpose()?;
-        if training.is_some_and(|flags| flags.iter().any(|flag| *flag != 0)) {
+        let training = training.is_some_and(|flags| flags.iter().any(|flag| *flag != 0));
+        let drops_nothing = cx.optional(1)?.and_then(Tensor::floats).is_some_and(|ratio| ratio == [0.0]);
+        if training && !drops_nothing {
             return Err(EvalError::unsupported("Dropout in training mode"));
         }
         let mask = Tensor::from_bools(x.shape().to_vec(), std::iter::repeat_n(true, x.len()))?;
@@ -93,8 +95,10 @@ mod tests {
     }
 
     #[test]
-    fn training_is_refused() {
+    fn training_is_refused_unless_it_drops_nothing() {
         let flag = Tensor::from_bools(vec![], [true]).unwrap();
+        let zero = [t(&[1], &[1f32]), t(&[], &[0f32]), flag.clone()];
+        assert_eq!(crate::check::run(&Dropout, &Attrs::new(), &zero), t(&[1], &[1f32]));
         let message = refusal(&Dropout, &Attrs::new(), &[t(&[1], &[1f32]), t(&[], &[0.5f32]), flag]);
         assert_eq!(message, "Dropout in training mode is not supported");
     }
