@@ -1,4 +1,5 @@
 //! Every corpus model: written and read again it is the same model.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 use fusebox_ir::Model;
 use fusebox_ir::text::{PrintOptions, print_model};

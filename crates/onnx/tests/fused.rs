@@ -1,4 +1,5 @@
 //! Fused operators and functions: written as calls with definitions, recognised again, written out on demand.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 use fusebox_ir::{
     Attr, Attrs, Builder, DType, Dim, Function, Model, OpName, OpsetImport, Tensor, TensorType,

@@ -1,4 +1,5 @@
 //! Damaged files: import must answer with an error or a model, never panic, hang or take memory without bound.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 use fusebox_onnx::{LoadOptions, SaveOptions, load_bytes, to_bytes};
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! Generated models: written and read again they say the same, with every kind of attribute, element type, region,
 //! function and metadata.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 use fusebox_ir::text::{PrintOptions, print_model};
 use fusebox_ir::{
@@ -252,8 +253,11 @@ fn text(model: &Model) -> String {
     print_model(model, &PrintOptions { names: true, ..PrintOptions::complete() })
 }
 
+/// Name, doc string, metadata and type of a value.
+type Detail = (String, String, Vec<(String, String)>, Type);
+
 /// What the text form leaves out: doc strings, metadata and exact names of values.
-fn details(graph: &Graph) -> Vec<(String, String, Vec<(String, String)>, Type)> {
+fn details(graph: &Graph) -> Vec<Detail> {
     let mut values: Vec<_> = graph
         .values()
         .filter(|(id, v)| v.producer.is_some() || graph.inputs.contains(id) || v.constant.is_some())
