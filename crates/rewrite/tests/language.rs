@@ -14,7 +14,7 @@ fn refused(text: &str) -> Box<RuleError> {
 }
 
 fn check(body: &str, place: (usize, usize), reason: &str, help: &str) {
-    let text = if body.starts_with('!') { body[1..].to_owned() } else { format!("{HEAD}{body}") };
+    let text = body.strip_prefix('!').map_or_else(|| format!("{HEAD}{body}"), str::to_owned);
     let error = refused(&text);
     assert!(error.reason.contains(reason), "{}\nwanted: {reason}", error.reason);
     assert_eq!((error.line, error.column), place, "{error}");
