@@ -7,7 +7,7 @@ use fusebox_ir::{Attr, Attrs, Function, Graph, Model, Node, NodeId, OpName, Regi
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Most nodes that expanding functions may make.
-const MAX_NODES: usize = 2_000_000;
+const MAX_NODES: usize = 500_000;
 
 /// Why a call cannot be replaced by its body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -257,7 +257,7 @@ fn substitute(node: &mut Node, lookup: Lookup<'_>) {
 /// in the graph and in its regions. The model must be upgraded. Returns the number of calls replaced.
 ///
 /// # Errors
-/// When functions are recursive, multiply beyond two million nodes, or do not fit their calls.
+/// When functions are recursive, multiply beyond half a million nodes, or do not fit their calls.
 pub fn expand_functions(model: &mut Model) -> Result<usize, ExpandError> {
     if let Err(crate::ImportError::RecursiveFunction { function, .. }) =
         crate::import::check_recursion(&model.functions)

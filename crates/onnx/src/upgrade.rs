@@ -81,12 +81,16 @@ fn each_node(graph: &mut Graph, visit: &mut dyn FnMut(&mut Graph, NodeId)) {
     }
 }
 
+/// Times that types are inferred to help an upgrade; real models need one.
+const MAX_ROUNDS: usize = 16;
+
 /// A node that could not be upgraded yet, and why.
 type Failure = (NodeId, VersionError);
 
 fn upgrade_graph(graph: &mut Graph, opset: Option<i64>) -> Result<(), ImportError> {
     let Some(opset) = opset else { return Ok(()) };
     let mut left = upgrade_nodes(graph, graph.node_ids(), opset);
+    let mut rounds = 0;
     while let Some((id, source)) = left.first() {
         // Some forms need the rank of an input, which the file may not say: types of what is upgraded so far help.
         let fault = ImportError::Upgrade { node: graph.describe(*id), opset, source: source.clone() };
@@ -96,7 +100,8 @@ fn upgrade_graph(graph: &mut Graph, opset: Option<i64>) -> Result<(), ImportErro
         drop(fusebox_ops::infer_graph(&mut typed, &[]));
         take_types(graph, &typed);
         left = upgrade_nodes(graph, left.iter().map(|(id, _)| *id).collect(), opset);
-        if left.len() == count {
+        rounds += 1;
+        if left.len() == count || rounds == MAX_ROUNDS {
             return Err(fault);
         }
     }

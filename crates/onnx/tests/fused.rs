@@ -113,6 +113,24 @@ fn onnxruntime_gets_its_own_operators() {
 }
 
 #[test]
+fn operators_with_a_definition_are_written_out_where_they_do_not_exist() {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::known(DType::F32, &[3, 4]));
+    let gelu = b.node(OpName::new("com.microsoft", "Gelu"), &[Some(x)], 1, Attrs::new())[0];
+    let graph = b.finish(&[gelu]);
+    let opsets =
+        [("", 17), ("com.microsoft", 1)].map(|(d, version)| OpsetImport { domain: d.into(), version });
+    let model = Model { graph, opsets: opsets.to_vec(), ir_version: 8, ..Model::default() };
+    assert_eq!(operators(&write(&model, Target::Fusebox)), ["com.microsoft.Gelu"]);
+    let standard = write(&model, Target::Onnx);
+    assert!(operators(&standard).iter().all(|op| !op.contains('.')), "{:?}", operators(&standard));
+    let (reference, result) = (run(&model), run(&standard));
+    assert_eq!(reference[0].shape(), result[0].shape());
+    let (a, b) = (reference[0].floats().unwrap(), result[0].floats().unwrap());
+    assert!(a.iter().zip(&b).all(|(x, y)| (x - y).abs() < 1e-6));
+}
+
+#[test]
 fn an_unknown_operator_keeps_the_opset() {
     let mut b = Builder::new();
     let x = b.input("x", TensorType::known(DType::F32, &[2]));

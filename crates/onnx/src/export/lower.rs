@@ -94,12 +94,12 @@ impl Range {
                 return Err(ExportError::NoSuchOpset { opset: asked, newest });
             }
             self.check_pinned(graph, asked)?;
-            return Ok((asked, attempt(graph, asked, target)?));
+            return Ok((asked, attempt(graph, asked, target, true)?));
         }
         let first = self.imported.unwrap_or(DEFAULT_OPSET);
         let mut opset = first.max(youngest_operator(graph));
         loop {
-            match attempt(graph, opset, target) {
+            match attempt(graph, opset, target, false) {
                 Ok(lowered) => {
                     self.check_pinned(graph, opset)?;
                     return Ok((opset, lowered));
@@ -140,8 +140,8 @@ fn youngest_operator(graph: &Graph) -> i64 {
 }
 
 /// Tries one opset.
-fn attempt(graph: &Graph, opset: i64, target: Target) -> Result<Lowered, ExportError> {
-    let mut lowering = Lowering { opset, target, functions: Vec::new() };
+fn attempt(graph: &Graph, opset: i64, target: Target, is_asked_for: bool) -> Result<Lowered, ExportError> {
+    let mut lowering = Lowering { opset, target, is_asked_for, functions: Vec::new() };
     let mut graph = graph.clone();
     lowering.graph(&mut graph)?;
     Ok((graph, lowering.functions))
@@ -150,6 +150,8 @@ fn attempt(graph: &Graph, opset: i64, target: Target) -> Result<Lowered, ExportE
 struct Lowering {
     opset: i64,
     target: Target,
+    /// Whether the caller chose the opset: then operators that it lacks are written out rather than refused.
+    is_asked_for: bool,
     functions: Vec<Function>,
 }
 
@@ -162,25 +164,43 @@ impl Lowering {
             graph.node_mut(id).regions = regions;
             let name = graph.node(id).op.clone();
             let Some(known) = op(&name) else { continue };
-            if name.domain.is_empty() {
-                self.downgrade(graph, id, known)?;
-            } else if &*name.domain == FUSEBOX {
-                self.fused(graph, id, known, &mut names)?;
+            match &*name.domain {
+                "" => self.downgrade(graph, id, known, &mut names)?,
+                FUSEBOX => self.fused(graph, id, known, &mut names)?,
+                // Operators of com.microsoft that have a definition are not for every runtime.
+                _ if self.target == Target::Onnx => {
+                    if let Some(body) = self.body(graph, id, known) {
+                        write_out(graph, id, &body, &mut names)?;
+                    }
+                }
+                _ => {}
             }
         }
         Ok(())
     }
 
-    fn downgrade(&self, graph: &mut Graph, node: NodeId, known: &dyn Op) -> Result<(), ExportError> {
+    fn downgrade(
+        &self,
+        graph: &mut Graph,
+        node: NodeId,
+        known: &dyn Op,
+        names: &mut NamesInUse,
+    ) -> Result<(), ExportError> {
         let opset = self.opset;
         // Forms that hold in this opset need no look.
-        let since = known.schema().since;
-        if since.last().is_some_and(|last| *last <= opset) {
+        if known.schema().since.last().is_some_and(|last| *last <= opset) {
             return Ok(());
         }
-        let label = graph.describe(node);
-        let done = known.downgrade(&mut Edit { graph, node, opset });
-        done.map_err(|error| ExportError::Opset { node: label, opset, reason: error.to_string() })
+        let before = graph.node(node).clone();
+        let Err(error) = known.downgrade(&mut Edit { graph, node, opset }) else { return Ok(()) };
+        if self.is_asked_for {
+            *graph.node_mut(node) = before;
+            if let Some(body) = self.body(graph, node, known) {
+                return write_out(graph, node, &body, names);
+            }
+        }
+        let node = graph.describe(node);
+        Err(ExportError::Opset { node, opset, reason: error.to_string() })
     }
 
     fn fused(
@@ -190,27 +210,29 @@ impl Lowering {
         known: &dyn Op,
         names: &mut NamesInUse,
     ) -> Result<(), ExportError> {
-        let opset = self.opset;
+        let Some(body) = self.body(graph, id, known) else {
+            let reason = "its definition in standard operators needs another opset or element type".into();
+            return Err(ExportError::Opset { node: graph.describe(id), opset: self.opset, reason });
+        };
+        if self.target != Target::Fusebox {
+            return write_out(graph, id, &body, names);
+        }
         let node = graph.node(id);
+        let name = self.function_for(&node.op.name.clone(), node.inputs.as_slice(), &node.attrs, body);
+        graph.node_mut(id).op = OpName::fusebox(&name);
+        Ok(())
+    }
+
+    /// Definition of a node in operators that the target has.
+    fn body(&self, graph: &Graph, id: NodeId, known: &dyn Op) -> Option<Graph> {
+        let (opset, node) = (self.opset, graph.node(id));
         let types: Vec<Option<&Type>> =
             node.inputs.iter().map(|input| input.map(|value| &graph.value(value).ty)).collect();
         let target = match self.target {
             Target::OnnxRuntime => fusebox_ops::Target::OnnxRuntime { opset },
             Target::Fusebox | Target::Onnx => fusebox_ops::Target::Onnx { opset },
         };
-        let cx = Body { attrs: &node.attrs, inputs: &types, outputs: node.outputs.len(), target };
-        let Some(body) = known.body(&cx) else {
-            let reason = "its definition in standard operators needs another opset or element type".into();
-            return Err(ExportError::Opset { node: graph.describe(id), opset, reason });
-        };
-        if self.target != Target::Fusebox {
-            let present: Vec<Option<ValueId>> = node.inputs.iter().copied().filter(Option::is_some).collect();
-            inline(graph, id, &body, &present, &|_| None, names)?;
-            return Ok(());
-        }
-        let name = self.function_for(&node.op.name.clone(), node.inputs.as_slice(), &node.attrs, body);
-        graph.node_mut(id).op = OpName::fusebox(&name);
-        Ok(())
+        known.body(&Body { attrs: &node.attrs, inputs: &types, outputs: node.outputs.len(), target })
     }
 
     /// Name of the function with this body, made when there is none yet.
@@ -240,6 +262,14 @@ impl Lowering {
         });
         name
     }
+}
+
+/// Replaces a node by its body.
+fn write_out(graph: &mut Graph, id: NodeId, body: &Graph, names: &mut NamesInUse) -> Result<(), ExportError> {
+    let present: Vec<Option<ValueId>> =
+        graph.node(id).inputs.iter().copied().filter(Option::is_some).collect();
+    inline(graph, id, body, &present, &|_| None, names)?;
+    Ok(())
 }
 
 /// The body as a function's: no types, and one input per position of the call, absent ones included.
