@@ -67,3 +67,8 @@ pub fn print(model: &Model) -> String {
     let options = fusebox_ir::text::PrintOptions { names: true, ..Default::default() };
     fusebox_ir::text::print_model(model, &options)
 }
+
+/// Runs the Rust in README as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

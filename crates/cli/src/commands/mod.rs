@@ -66,12 +66,12 @@ static COMMANDS: &[Command] = &[
 pub(crate) fn parser() -> clap::Command {
     let program = clap::Command::new("fusebox")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Optimize, quantize, verify and run ONNX models on a CPU")
         .after_help(exit_code_help())
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(COMMANDS.iter().map(|command| (command.build)()));
-    Globals::augment_args(program)
+    // Shared options bring a description of their own, so the program's comes last.
+    Globals::augment_args(program).about("Optimize, quantize, verify and run ONNX models on a CPU")
 }
 
 /// A command by name.
