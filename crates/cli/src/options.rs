@@ -117,7 +117,7 @@ pub(crate) struct ModelArg {
 impl ModelArg {
     /// Opens the model in the form that everything but `fill` works on.
     pub(crate) fn open(&self) -> Result<Model, Failure> {
-        self.open_with(LoadOptions::default())
+        self.open_with(&LoadOptions::default())
     }
 
     /// Opens the model and tells how many seconds that took.
@@ -127,8 +127,11 @@ impl ModelArg {
     }
 
     /// Opens the model under given limits.
-    pub(crate) fn open_with(&self, options: LoadOptions) -> Result<Model, Failure> {
-        Ok(Model::open_with(&self.model, &LoadOptions { data_root: self.data_root.clone(), ..options })?)
+    pub(crate) fn open_with(&self, options: &LoadOptions) -> Result<Model, Failure> {
+        Ok(Model::open_with(
+            &self.model,
+            &LoadOptions { data_root: self.data_root.clone(), ..options.clone() },
+        )?)
     }
 }
 

@@ -115,7 +115,7 @@ pub fn reference(model: &Model, inputs: &[(&str, Tensor)]) -> Result<Vec<Tensor>
 fn evaluate(
     model: &Model,
     inputs: &[(&str, Tensor)],
-    observer: Option<&dyn Fn(&Graph, ValueId, &Datum)>,
+    observer: Option<fusebox_ops::interpret::Observer<'_>>,
 ) -> Result<Vec<Tensor>, Error> {
     let tensors = fusebox_exec::bind::arrange(&model.graph, inputs)?;
     let data: Vec<Option<Datum>> = tensors.into_iter().map(|t| t.map(Datum::Tensor)).collect();

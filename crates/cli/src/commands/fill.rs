@@ -26,7 +26,7 @@ impl Verb for Fill {
     fn run(self, cx: &Context) -> Result<(), Failure> {
         refuse_same_file(&self.model.model, &self.output)?;
         let progress = cx.progress("making weights");
-        let model = self.model.open_with(LoadOptions { upgrade: false, ..LoadOptions::default() })?;
+        let model = self.model.open_with(&LoadOptions { upgrade: false, ..LoadOptions::default() })?;
         progress.stage("writing");
         let written =
             model.save(&self.output, &SaveOptions { opset: Opset::AsWritten, ..SaveOptions::default() })?;

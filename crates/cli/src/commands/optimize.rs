@@ -318,7 +318,8 @@ fn work(report: &Report, style: &Style) -> String {
 fn verdict(verification: &Verification, style: &Style) -> String {
     let sizes: Vec<String> = verification.sizes.iter().map(|(name, size)| format!("{name}={size}")).collect();
     let at = if sizes.is_empty() { String::new() } else { format!(" at {}", sizes.join(" ")) };
-    let Some(worst) = verification.executor.iter().chain(&verification.reference).find_map(|c| c.worst())
+    let Some(worst) =
+        verification.executor.iter().chain(&verification.reference).find_map(fusebox::Comparison::worst)
     else {
         return style.paint(Paint::Warn, "not verified") + "\n";
     };
