@@ -9,7 +9,7 @@ use miette::Diagnostic;
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
     /// A rule file that is refused.
-    #[error("{0}")]
+    #[error(transparent)]
     Rule(#[from] Box<RuleError>),
     /// A rule file that cannot be read.
     #[error("cannot read the rule file {path}: {source}")]
