@@ -111,8 +111,8 @@ impl<'s, 'g> View<'s, 'g> {
         text
     }
 
-    /// What two hunks that say the same have in common: their lines with values numbered by first use and large
-    /// constants without their content.
+    /// What two hunks that say the same have in common: their lines with values numbered by first use, large constants
+    /// without their content, results without types, because inference knows more of some layers than of others.
     pub(super) fn key(&self, nodes: &[(NodeId, LineKind)]) -> String {
         let mut seen = [BTreeMap::new(), BTreeMap::new()];
         let mut numbers: BTreeMap<String, usize> = BTreeMap::new();

@@ -80,6 +80,17 @@ bias; gelu ×12
 }
 
 #[test]
+fn layers_fold_however_much_is_known_of_their_types() {
+    let mut before = layers(3, false);
+    let last = before.outputs[0];
+    let (node, _) = before.value(last).producer.unwrap();
+    let branch = before.node(node).input(1).unwrap();
+    before.value_mut(branch).ty = TensorType::known(DType::F32, &[2, 4]).into();
+    let diff = diff(&before, &layers(3, true), &DiffOptions::default());
+    assert_eq!(diff.groups[0].hunks.len(), 1, "{diff}");
+}
+
+#[test]
 fn every_hunk_shows_without_folding() {
     let options = DiffOptions { fold: false, context: 0, ..DiffOptions::default() };
     let diff = diff(&layers(3, false), &layers(3, true), &options);

@@ -61,7 +61,7 @@ pub(crate) struct Scope<'g> {
 /// Writes the parts of the text form.
 pub(crate) struct Writer {
     options: PrintOptions,
-    /// Whether large constants are written without their hash.
+    /// Whether large constants are written without their hash and results without their types.
     anonymous: bool,
 }
 
@@ -89,7 +89,7 @@ impl Writer {
         Self { options, anonymous: false }
     }
 
-    /// Writes large constants as `{}`, whatever they hold.
+    /// Writes large constants without their content and results without their types.
     pub(crate) fn without_content(&self) -> Self {
         Self { anonymous: true, ..*self }
     }
@@ -253,7 +253,7 @@ impl Writer {
             out.push('}');
         }
         let types: Vec<Type> = node.outputs.iter().flatten().map(|v| type_of(scope.graph, *v)).collect();
-        if types.iter().any(|t| *t != Type::Unknown) {
+        if !self.anonymous && types.iter().any(|t| *t != Type::Unknown) {
             out.push_str(" : ");
             separated(out, &types, ty);
         }
