@@ -79,3 +79,71 @@ pub(super) fn downgrade(edit: &mut Edit<'_>) -> Result<(), VersionError> {
     append_node(edit, "Transpose", &[], swap);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::softmax::Softmax;
+    use crate::check::{close, t};
+    use crate::forms::testing::node;
+    use crate::op::{Edit, Op};
+    use crate::{Interpreter, VersionError};
+    use fusebox_ir::{Attrs, Graph, NodeId, Tensor, Type};
+
+    fn old_form(axis: Option<i64>) -> (Graph, NodeId) {
+        let attrs = axis.map_or(Attrs::new(), |axis| Attrs::new().with("axis", axis));
+        let (mut graph, id) = node(&Softmax, attrs, &[t(&[1, 2, 2], &[0f32, 0.0, 0.0, 3f32.ln()])]);
+        graph.outputs = vec![graph.node(id).output(0).unwrap()];
+        (graph, id)
+    }
+
+    fn forget_type(graph: &mut Graph, id: NodeId) {
+        let input = graph.node(id).input(0).unwrap();
+        graph.value_mut(input).ty = Type::Unknown;
+    }
+
+    fn value(graph: &Graph) -> Tensor {
+        graph.verify().unwrap();
+        Interpreter::new(&[]).run(graph, &[], &[]).unwrap().remove(0).into_tensor().unwrap()
+    }
+
+    #[test]
+    fn the_flattening_meaning_is_written_out() {
+        for forget in [false, true] {
+            let (mut graph, id) = old_form(None);
+            if forget {
+                forget_type(&mut graph, id);
+            }
+            Softmax.upgrade(&mut Edit { graph: &mut graph, node: id, opset: 11 }).unwrap();
+            let result = value(&graph);
+            assert_eq!(result.shape(), [1, 2, 2]);
+            close(&result, &[1.0 / 6.0, 1.0 / 6.0, 1.0 / 6.0, 0.5]);
+        }
+    }
+
+    #[test]
+    fn on_the_last_axis_nothing_is_added() {
+        let (mut graph, id) = old_form(Some(2));
+        Softmax.upgrade(&mut Edit { graph: &mut graph, node: id, opset: 12 }).unwrap();
+        assert_eq!(graph.node_count(), 1);
+        close(&value(&graph), &[0.5, 0.5, 0.25, 0.75]);
+    }
+
+    #[test]
+    fn another_axis_is_moved_to_the_back_for_old_opsets() {
+        let (mut graph, id) = old_form(Some(1));
+        let expected = value(&graph);
+        Softmax.downgrade(&mut Edit { graph: &mut graph, node: id, opset: 9 }).unwrap();
+        let names: Vec<String> = graph.nodes().map(|(_, n)| n.op.to_string()).collect();
+        assert_eq!(names, ["Softmax", "Transpose", "Transpose"]);
+        assert_eq!(graph.node(id).attrs.int("axis"), Some(2));
+        assert_eq!(value(&graph), expected);
+    }
+
+    #[test]
+    fn an_unknown_rank_is_refused_where_it_matters() {
+        let (mut graph, id) = old_form(Some(1));
+        forget_type(&mut graph, id);
+        let error = Softmax.downgrade(&mut Edit { graph: &mut graph, node: id, opset: 12 }).unwrap_err();
+        assert!(matches!(error, VersionError::NotExpressible { opset: 12, .. }), "{error}");
+    }
+}

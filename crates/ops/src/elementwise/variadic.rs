@@ -67,3 +67,22 @@ pub(super) fn downgrade(edit: &mut Edit<'_>) -> Result<(), VersionError> {
     }
     Err(refuse(edit, "its inputs do not provably have one shape, and it broadcasts since opset 8"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::t;
+    use crate::elementwise::max::Max;
+    use fusebox_ir::Attrs;
+
+    #[test]
+    fn broadcasting_needs_opset_8() {
+        let refused = |inputs: &[Tensor]| {
+            let (mut graph, node) = crate::forms::testing::node(&Max, Attrs::new(), inputs);
+            downgrade(&mut Edit { graph: &mut graph, node, opset: 7 }).is_err()
+        };
+        let (vector, scalar) = (t(&[2], &[1f32, 2.0]), t(&[], &[1f32]));
+        assert!(refused(&[vector.clone(), scalar]));
+        assert!(!refused(&[vector.clone(), vector]));
+    }
+}

@@ -149,4 +149,13 @@ mod tests {
         let message = refusal(&Gemm, &Attrs::new(), &[a, b, t(&[2, 3], &[0f32; 6])]);
         assert_eq!(message, "input 2 of shape [2, 3] does not broadcast to [2, 1]");
     }
+
+    #[test]
+    fn old_opsets_need_the_bias() {
+        let inputs = [t(&[1, 1], &[2f32]), t(&[1, 1], &[3f32])];
+        let (mut graph, node) = crate::forms::testing::node(&Gemm, Attrs::new(), &inputs);
+        Gemm.downgrade(&mut Edit { graph: &mut graph, node, opset: 9 }).unwrap();
+        let bias = graph.node(node).input(2).and_then(|v| graph.constant(v).cloned());
+        assert_eq!(bias, Some(t(&[1], &[0f32])));
+    }
 }

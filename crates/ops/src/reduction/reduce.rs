@@ -178,3 +178,55 @@ pub(super) fn downgrade<R: Reduction>(edit: &mut Edit<'_>) -> Result<(), Version
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{reduce_l1::ReduceL1, reduce_mean::ReduceMean, reduce_sum_square::ReduceSumSquare};
+    use crate::check::t;
+    use crate::forms::testing::node;
+    use crate::op::{Arg, Edit, Infer, Op};
+    use fusebox_ir::{Attr, Attrs, DType, Dim, TensorType};
+
+    #[test]
+    fn axes_move_between_attribute_and_input() {
+        let old = Attrs::new().with("axes", vec![1i64]).with("keepdims", 0i64);
+        let (mut graph, id) = node(&ReduceMean, old.clone(), &[t(&[1, 2], &[1f32, 2.0])]);
+        ReduceMean.upgrade(&mut Edit { graph: &mut graph, node: id, opset: 13 }).unwrap();
+        assert_eq!((graph.node(id).inputs.len(), graph.node(id).attrs.len()), (2, 1));
+        ReduceMean.downgrade(&mut Edit { graph: &mut graph, node: id, opset: 13 }).unwrap();
+        assert_eq!((graph.node(id).inputs.len(), graph.node(id).attrs.clone()), (1, old));
+    }
+
+    #[test]
+    fn negative_axes_are_counted_from_the_front_before_opset_11() {
+        let (mut graph, id) = node(&ReduceMean, Attrs::new(), &[t(&[1, 2], &[1f32, 2.0]), t(&[1], &[-1i64])]);
+        ReduceMean.downgrade(&mut Edit { graph: &mut graph, node: id, opset: 10 }).unwrap();
+        assert_eq!(graph.node(id).attrs.get("axes"), Some(&Attr::Ints(vec![1])));
+    }
+
+    #[test]
+    fn reducing_over_no_axis_becomes_an_elementwise_operator_or_is_refused() {
+        let noop = Attrs::new().with("noop_with_empty_axes", 1i64);
+        let (mut graph, id) = node(&ReduceL1, noop.clone(), &[t(&[2], &[-1f32, 2.0])]);
+        ReduceL1.downgrade(&mut Edit { graph: &mut graph, node: id, opset: 13 }).unwrap();
+        assert!(graph.node(id).op.is("Abs") && graph.node(id).attrs.is_empty());
+        let (mut graph, id) = node(&ReduceSumSquare, noop, &[t(&[2], &[-1f32, 2.0])]);
+        let error = ReduceSumSquare.downgrade(&mut Edit { graph: &mut graph, node: id, opset: 13 });
+        assert!(error.unwrap_err().to_string().contains("reducing over no axis"));
+    }
+
+    #[test]
+    fn axes_of_run_time_leave_the_rank_or_nothing() {
+        let data = TensorType::known(DType::F32, &[2, 3]).into();
+        let axes = TensorType::known(DType::I64, &[1]).into();
+        let inputs = [&data, &axes].map(|ty| Some(Arg { ty, constant: None, dims: None }));
+        let shape = |keep: i64| {
+            let attrs = Attrs::new().with("keepdims", keep);
+            let fresh = || Dim::symbol("open");
+            let cx = Infer { attrs: &attrs, inputs: &inputs, outputs: 1, regions: &[], fresh: &fresh };
+            ReduceMean.infer(&cx).unwrap()[0].ty.to_string()
+        };
+        assert_eq!(shape(1), "f32[open, open]");
+        assert_eq!(shape(0), "f32[open]");
+    }
+}

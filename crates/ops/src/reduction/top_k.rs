@@ -145,4 +145,16 @@ mod tests {
         let message = refusal(&TopK, &Attrs::new(), &[t(&[2], &[1f32, 2.0]), t(&[1], &[3i64])]);
         assert_eq!(message, "k must be within 0..=2, the size of axis 0");
     }
+
+    #[test]
+    fn k_moves_between_attribute_and_input() {
+        let old = Attrs::new().with("k", 2i64);
+        let (mut graph, node) = crate::forms::testing::node(&TopK, old.clone(), &[t(&[2], &[1f32, 2.0])]);
+        TopK.upgrade(&mut Edit { graph: &mut graph, node, opset: 9 }).unwrap();
+        assert_eq!((graph.node(node).inputs.len(), graph.node(node).attrs.is_empty()), (2, true));
+        TopK.downgrade(&mut Edit { graph: &mut graph, node, opset: 9 }).unwrap();
+        assert_eq!((graph.node(node).inputs.len(), graph.node(node).attrs.clone()), (1, old));
+        graph.node_mut(node).attrs.set("largest", 0i64);
+        assert!(TopK.downgrade(&mut Edit { graph: &mut graph, node, opset: 10 }).is_err());
+    }
 }
