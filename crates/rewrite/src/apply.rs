@@ -13,6 +13,8 @@ use crate::value::{Operand, Value};
 use egg::Id;
 use fusebox_ir::{Attr, Attrs, DType, OpName, Tensor};
 use smallvec::SmallVec;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 
 /// One application of a rule.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub(crate) struct Log {
     pub(crate) created: Vec<(ENode, usize)>,
     /// E-nodes at the root of a right side, with their event: also those that existed before.
     pub(crate) results: Vec<(Id, usize)>,
+    /// Sites whose right side was built: building it again would find the same e-nodes.
+    pub(crate) done: HashSet<u64>,
     /// Classes that group rules made: they are no sites for another group.
     pub(crate) merged: Vec<Id>,
 }
@@ -44,6 +48,10 @@ pub(crate) fn apply(
     site: &Match,
     log: &mut Log,
 ) -> bool {
+    let key = fingerprint(index, variant, site);
+    if log.done.contains(&key) {
+        return false;
+    }
     let mut builder = Builder::new(egraph, variant, std::slice::from_ref(&site.subst), site.root);
     let Some(root) = builder.build(&variant.rhs) else { return builder.give_up() };
     let mut more = Vec::new();
@@ -60,12 +68,21 @@ pub(crate) fn apply(
     for (class, other) in more {
         changed |= egraph.union(class, other);
     }
+    log.done.insert(key);
     if changed {
         log.events.push(Event { rule: index, sources: site.nodes.clone() });
         log.created.extend(created.into_iter().map(|n| (n, event)));
         log.results.push((root, event));
     }
     changed
+}
+
+/// Names a site: rule, variant, class and variables.
+fn fingerprint(index: usize, variant: &Variant, site: &Match) -> u64 {
+    let mut hasher = std::collections::hash_map::DefaultHasher::new();
+    (index, variant.number, site.root).hash(&mut hasher);
+    site.subst.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Applies a group rule to sites that share everything but their `[i]` variables.

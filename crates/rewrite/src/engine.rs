@@ -86,7 +86,8 @@ pub(crate) fn saturate(
                     changed += run_variant(egraph, index, rule, variant, &matches, log);
                     check(egraph, rules)?;
                 }
-                if egraph.total_size() > node_limit {
+                // `total_size` counts e-nodes that merged since, but it costs nothing to ask.
+                if egraph.total_size() > node_limit && egraph.total_number_of_nodes() > node_limit {
                     outcome.limits.push(LimitHit::Nodes { rule: rule.name.clone(), limit: node_limit });
                     stop = true;
                     break;

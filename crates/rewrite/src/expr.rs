@@ -4,6 +4,7 @@ use crate::egraph::analysis::Egg;
 use crate::functions::Function;
 use crate::value::{Operand, Value, equal, ordered};
 use fusebox_ir::Dim;
+use std::hash::{Hash, Hasher};
 
 /// An expression with its names resolved to slots of a match.
 #[derive(Clone, Debug)]
@@ -41,6 +42,30 @@ pub(crate) struct Subst {
     pub scalars: Vec<Option<Value>>,
     /// Attribute records by number.
     pub records: Vec<Option<u32>>,
+}
+
+impl Subst {
+    /// Feeds everything that the substitution says to a hasher.
+    pub(crate) fn hash(&self, hasher: &mut impl Hasher) {
+        self.classes.hash(hasher);
+        self.records.hash(hasher);
+        for scalar in self.scalars.iter().flatten() {
+            hash_value(scalar, hasher);
+        }
+    }
+}
+
+fn hash_value(value: &Value, hasher: &mut impl Hasher) {
+    std::mem::discriminant(value).hash(hasher);
+    match value {
+        Value::Int(dim) => dim.hash(hasher),
+        Value::Float(value) => value.to_bits().hash(hasher),
+        Value::Str(text) => text.hash(hasher),
+        Value::Bool(value) => value.hash(hasher),
+        Value::List(items) => items.iter().for_each(|i| hash_value(i, hasher)),
+        Value::Operand(operand) => operand.hash(hasher),
+        Value::None => {}
+    }
 }
 
 /// What expressions see: the e-graph, a match, and the matches of the whole group.

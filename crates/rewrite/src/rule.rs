@@ -47,6 +47,8 @@ impl Rule {
 /// One left side with its right side.
 #[derive(Clone, Debug)]
 pub(crate) struct Variant {
+    /// Position among the rule's variants.
+    pub(crate) number: usize,
     pub(crate) lhs: Pat,
     pub(crate) lets: Vec<Let>,
     pub(crate) roots: Vec<Code>,

@@ -1,4 +1,4 @@
-//! Minimises the cost of the extracted DAG: the better of the original program and the cheapest trees, then local
+//! Minimises the cost of the extracted DAG: the better of the original program and a greedy one, then local
 //! search by flips and pivots, then kicks.
 //!
 //! A flip changes the choice of one class. A pivot brings a class into the solution that is not in it, by switching all
@@ -7,6 +7,8 @@
 //! result is the same in every run.
 
 use super::problem::Problem;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// A solution: the choice of each class, and what it costs.
 #[derive(Clone, Debug)]
@@ -20,64 +22,88 @@ pub(crate) struct Solution {
 
 /// Solves the problem.
 pub(crate) fn solve(problem: &Problem, kicks: usize) -> Solution {
-    let trees = cheapest_trees(problem);
-    let original = original_program(problem, &trees);
+    let greedy = cheapest_first(problem);
+    let original = original_program(problem, &greedy);
     let before = dag_cost(problem, &original).unwrap_or(u64::MAX);
-    let mut best = [original, trees]
+    let mut best = [original, greedy]
         .into_iter()
-        .filter_map(|choice| Some((dag_cost(problem, &choice)?, choice)))
-        .map(|(_, choice)| Search::new(problem, choice))
-        .map(|mut search| {
+        .filter(|choice| dag_cost(problem, choice).is_some())
+        .map(|choice| {
+            let mut search = Search::new(problem, choice);
             search.sweep();
-            (search.cost, search.choice)
+            search
         })
-        .min_by_key(|(cost, _)| *cost)
-        .expect("the cheapest trees form a program");
-    let rounds = if problem.classes.len() > 20_000 { kicks / 8 } else { kicks };
+        .min_by_key(|search| search.cost)
+        .expect("the greedy program has no cycle");
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let pivots = best.pivots();
+    // The number of attempts depends on the size only, never on time.
+    let rounds = if pivots.is_empty() { 0 } else { kicks.min(400_000 / problem.classes.len().max(1)) };
     for _ in 0..rounds {
-        let mut search = Search::new(problem, best.1.clone());
-        if !search.kick(&mut random) {
-            break;
-        }
-        if search.cost < best.0 {
-            best = (search.cost, search.choice);
+        let mut search = best.clone();
+        search.kick(&pivots, &mut random);
+        if search.cost < best.cost {
+            best = search;
         }
     }
-    let search = Search::new(problem, best.1);
-    let used = search.references.iter().map(|r| *r > 0).collect();
-    Solution { choice: search.choice, used, cost: search.cost, original: before }
+    let used = best.references.iter().map(|r| *r > 0).collect();
+    Solution { choice: best.choice, used, cost: best.cost, original: before }
 }
 
-/// For each class the choice whose tree is cheapest. Trees of positive cost cannot be cyclic.
-fn cheapest_trees(problem: &Problem) -> Vec<u32> {
+/// A program in which every class takes the choice that is complete first when classes are finished in the order of
+/// their cost. The cost of a shared class is divided among those that read it in the original program: as whole trees,
+/// the costs of residual networks double with every layer until nothing can be told apart. A class is finished after
+/// its operands, so the program has no cycle.
+fn cheapest_first(problem: &Problem) -> Vec<u32> {
     let count = problem.classes.len();
-    let mut cost = vec![u64::MAX; count];
-    let mut choice = vec![0u32; count];
-    let mut queue: std::collections::BTreeSet<u32> = (0..count as u32).collect();
-    while let Some(class) = queue.pop_first() {
-        let index = class as usize;
-        for (position, option) in problem.classes[index].iter().enumerate() {
-            let total = option.children.iter().try_fold(option.cost.max(1), |sum, c| {
-                let child = cost[*c as usize];
-                (child < u64::MAX).then(|| sum.saturating_add(child).min(u64::MAX - 1))
-            });
-            if let Some(total) = total
-                && total < cost[index]
-            {
-                (cost[index], choice[index]) = (total, position as u32);
-                queue.extend(problem.parents[index].iter().copied());
+    let mut waiting: Vec<Vec<usize>> =
+        problem.classes.iter().map(|options| options.iter().map(|o| o.children.len()).collect()).collect();
+    let mut sums: Vec<Vec<u64>> =
+        problem.classes.iter().map(|options| options.iter().map(|o| o.cost).collect()).collect();
+    let mut choice: Vec<Option<u32>> = vec![None; count];
+    let mut heap = BinaryHeap::new();
+    for (class, options) in problem.classes.iter().enumerate() {
+        for (option, _) in options.iter().enumerate().filter(|(_, o)| o.children.is_empty()) {
+            heap.push(Reverse((sums[class][option], class as u32, option as u32)));
+        }
+    }
+    while let Some(Reverse((cost, class, option))) = heap.pop() {
+        if choice[class as usize].is_some() {
+            continue;
+        }
+        choice[class as usize] = Some(option);
+        let share = cost / readers_of(problem, class);
+        for parent in &problem.parents[class as usize] {
+            let index = *parent as usize;
+            for (option, o) in problem.classes[index].iter().enumerate() {
+                if o.children.contains(&class) {
+                    waiting[index][option] -= 1;
+                    sums[index][option] = sums[index][option].saturating_add(share);
+                    if waiting[index][option] == 0 && choice[index].is_none() {
+                        heap.push(Reverse((sums[index][option], *parent, option as u32)));
+                    }
+                }
             }
         }
     }
-    choice
+    choice.into_iter().map(|c| c.unwrap_or(0)).collect()
 }
 
-/// The original program; classes that it does not have keep their cheapest tree.
-fn original_program(problem: &Problem, trees: &[u32]) -> Vec<u32> {
+/// Classes that read a class in the original program; of new classes, all that could.
+fn readers_of(problem: &Problem, class: u32) -> u64 {
+    let parents = &problem.parents[class as usize];
+    let original = |parent: &&u32| {
+        problem.classes[**parent as usize].iter().any(|o| o.original.is_some() && o.children.contains(&class))
+    };
+    let originals = parents.iter().filter(original).count();
+    (if originals > 0 { originals } else { parents.len() }).max(1) as u64
+}
+
+/// The original program; classes that it does not have keep their greedy choice.
+fn original_program(problem: &Problem, greedy: &[u32]) -> Vec<u32> {
     let first = |(class, choices): (usize, &Vec<super::problem::Choice>)| {
         let original = choices.iter().enumerate().filter_map(|(i, c)| Some((c.original?, i as u32))).min();
-        original.map_or(trees[class], |(_, i)| i)
+        original.map_or(greedy[class], |(_, i)| i)
     };
     problem.classes.iter().enumerate().map(first).collect()
 }
@@ -131,6 +157,7 @@ impl Random {
     }
 }
 
+#[derive(Clone)]
 struct Search<'a> {
     problem: &'a Problem,
     choice: Vec<u32>,
@@ -140,16 +167,26 @@ struct Search<'a> {
     /// Mark of the last walk that saw a class.
     seen: Vec<u32>,
     walk: u32,
+    /// Classes whose choice changed, or that entered or left the solution, since the list was last taken.
+    touched: Vec<u32>,
 }
 
 impl<'a> Search<'a> {
     fn new(problem: &'a Problem, choice: Vec<u32>) -> Self {
         let count = problem.classes.len();
-        let mut search =
-            Self { problem, choice, references: vec![0; count], cost: 0, seen: vec![0; count], walk: 0 };
+        let mut search = Self {
+            problem,
+            choice,
+            references: vec![0; count],
+            cost: 0,
+            seen: vec![0; count],
+            walk: 0,
+            touched: Vec::new(),
+        };
         for root in &problem.roots {
             search.acquire(*root);
         }
+        search.touched.clear();
         search
     }
 
@@ -162,6 +199,7 @@ impl<'a> Search<'a> {
         while let Some(class) = stack.pop() {
             self.references[class as usize] += 1;
             if self.references[class as usize] == 1 {
+                self.touched.push(class);
                 let option = self.option(class);
                 self.cost += option.cost;
                 stack.extend(option.children.iter().copied());
@@ -174,6 +212,7 @@ impl<'a> Search<'a> {
         while let Some(class) = stack.pop() {
             self.references[class as usize] -= 1;
             if self.references[class as usize] == 0 {
+                self.touched.push(class);
                 let option = self.option(class);
                 self.cost -= option.cost;
                 stack.extend(option.children.iter().copied());
@@ -211,27 +250,18 @@ impl<'a> Search<'a> {
         true
     }
 
-    /// Changes choices; keeps the change when `accept` likes the new cost, and undoes it otherwise. A change that
-    /// closes a cycle is always undone.
+    /// Changes choices; keeps the change when `accept` likes the new cost and it closes no cycle, and undoes it
+    /// otherwise. The cost is looked at first: most changes do not pay, and walking for cycles costs more.
     fn try_change(&mut self, changes: &[(u32, u32)], accept: impl Fn(u64, u64) -> bool) -> bool {
-        let before = self.cost;
+        let (before, touched) = (self.cost, self.touched.len());
         let old: Vec<(u32, u32)> = changes.iter().map(|(c, _)| (*c, self.choice[*c as usize])).collect();
         let classes: Vec<u32> = changes.iter().map(|(c, _)| *c).collect();
-        for (class, option) in changes {
-            self.choice[*class as usize] = *option;
-        }
-        let acyclic = self.acyclic_from(&classes);
-        for (class, option) in &old {
-            self.choice[*class as usize] = *option;
-        }
-        if !acyclic {
-            return false;
-        }
         self.switch(changes);
-        if accept(before, self.cost) {
+        if accept(before, self.cost) && self.acyclic_from(&classes) {
             return true;
         }
         self.switch(&old);
+        self.touched.truncate(touched);
         false
     }
 
@@ -245,6 +275,7 @@ impl<'a> Search<'a> {
                 self.choice[index] = *option;
                 continue;
             }
+            self.touched.push(*class);
             let new = &problem.classes[index][*option as usize];
             self.cost = self.cost + new.cost - old.cost;
             self.choice[index] = *option;
@@ -257,37 +288,50 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Repeats flips and pivots until neither pays.
+    /// Repeats flips and pivots until neither pays: first everywhere, then around what changed.
     fn sweep(&mut self) {
-        let all: Vec<u32> = (0..self.problem.classes.len() as u32).collect();
+        self.sweep_from((0..self.problem.classes.len() as u32).collect());
+    }
+
+    fn sweep_from(&mut self, mut classes: Vec<u32>) {
         // Each round that repeats has lowered an integer cost; the bound is against absurd graphs only.
         for _ in 0..64 {
-            if !self.round(&all) {
+            self.touched.clear();
+            for class in classes {
+                if self.references[class as usize] > 0 {
+                    self.flip(class);
+                } else {
+                    self.pivot(class, |before, after| after < before);
+                }
+            }
+            if self.touched.is_empty() {
                 return;
             }
+            classes = self.around();
         }
     }
 
-    fn round(&mut self, classes: &[u32]) -> bool {
-        let mut better = false;
-        for class in classes {
-            if self.references[*class as usize] > 0 {
-                better |= self.flip(*class);
-            } else {
-                better |= self.pivot(*class, |before, after| after < before);
+    /// What was touched, with the classes that could read it or be read by it, ascending.
+    fn around(&mut self) -> Vec<u32> {
+        let touched = std::mem::take(&mut self.touched);
+        let mut classes = touched.clone();
+        for class in touched {
+            classes.extend(&self.problem.parents[class as usize]);
+            for option in &self.problem.classes[class as usize] {
+                classes.extend(&option.children);
             }
         }
-        better
+        classes.sort_unstable();
+        classes.dedup();
+        classes
     }
 
-    fn flip(&mut self, class: u32) -> bool {
-        let mut better = false;
+    fn flip(&mut self, class: u32) {
         for option in 0..self.problem.classes[class as usize].len() as u32 {
             if option != self.choice[class as usize] && self.references[class as usize] > 0 {
-                better |= self.try_change(&[(class, option)], |before, after| after < before);
+                self.try_change(&[(class, option)], |before, after| after < before);
             }
         }
-        better
     }
 
     /// Brings a class in by switching every class of the solution that can read it.
@@ -300,7 +344,7 @@ impl<'a> Search<'a> {
     /// it), with that choice.
     fn readers(&self, class: u32) -> Vec<(u32, u32)> {
         let mut changes = Vec::new();
-        for parent in self.problem_parents(class) {
+        for parent in self.problem.parents[class as usize].iter().copied() {
             if self.references[parent as usize] == 0 {
                 continue;
             }
@@ -313,24 +357,23 @@ impl<'a> Search<'a> {
         changes
     }
 
-    fn problem_parents(&self, class: u32) -> impl Iterator<Item = u32> + use<'a> {
-        self.problem.parents[class as usize].iter().copied()
+    /// Classes outside the solution that several classes inside could read.
+    fn pivots(&self) -> Vec<u32> {
+        (0..self.problem.classes.len() as u32)
+            .filter(|c| self.references[*c as usize] == 0 && self.readers(*c).len() > 1)
+            .collect()
     }
 
     /// Forces one to three pivots, whatever they cost, and searches again around them.
-    fn kick(&mut self, random: &mut Random) -> bool {
-        let pivots: Vec<u32> = (0..self.problem.classes.len() as u32)
-            .filter(|c| self.references[*c as usize] == 0 && self.problem.parents[*c as usize].len() > 1)
-            .filter(|c| self.readers(*c).len() > 1)
-            .collect();
-        if pivots.is_empty() {
-            return false;
-        }
+    fn kick(&mut self, pivots: &[u32], random: &mut Random) {
+        self.touched.clear();
         for _ in 0..=random.below(3) {
             let class = pivots[random.below(pivots.len())];
-            self.pivot(class, |_, _| true);
+            if self.references[class as usize] == 0 {
+                self.pivot(class, |_, _| true);
+            }
         }
-        self.sweep();
-        true
+        let around = self.around();
+        self.sweep_from(around);
     }
 }

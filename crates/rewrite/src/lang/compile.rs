@@ -110,6 +110,7 @@ pub(super) fn compile(ast: &RuleAst, backwards: bool) -> Result<Variant> {
     c.defaults.resize(c.classes.len(), None);
     c.each.resize(c.classes.len(), false);
     Ok(Variant {
+        number: 0,
         lhs,
         lets,
         roots,

@@ -26,6 +26,7 @@ pub fn load(source: &Source) -> Result<Vec<Rule>> {
             let rule = rules.last_mut().expect("the first instance was pushed before");
             rule.alternatives += alternatives(&ast.lhs, &ast);
             rule.variants.extend(variants);
+            number(rule);
             continue;
         }
         let name = ast.name.clone();
@@ -46,8 +47,15 @@ pub fn load(source: &Source) -> Result<Vec<Rule>> {
             source: source.clone(),
             name,
         });
+        rules.last_mut().into_iter().for_each(number);
     }
     Ok(rules)
+}
+
+fn number(rule: &mut Rule) {
+    for (number, variant) in rule.variants.iter_mut().enumerate() {
+        variant.number = number;
+    }
 }
 
 fn duplicate(ast: &RuleAst) -> Box<RuleError> {
