@@ -197,7 +197,31 @@ fn inputs_of<'b>(
         return Err(Error::Incomparable { reason });
     }
     let position = |name: &str| ours.iter().position(|other| *other == name);
-    Ok(feeds.iter().filter_map(|(name, tensor)| Some((theirs[position(name)?], tensor.clone()))).collect())
+    let renamed: Vec<(&str, Tensor)> =
+        feeds.iter().filter_map(|(name, tensor)| Some((theirs[position(name)?], tensor.clone()))).collect();
+    check_ranks(b, &renamed)?;
+    Ok(renamed)
+}
+
+/// Inputs that were paired by position must at least be of the same kind.
+fn check_ranks(b: &Model, renamed: &[(&str, Tensor)]) -> Result<(), Error> {
+    for id in &b.graph.inputs {
+        let value = b.graph.value(*id);
+        let Some((_, tensor)) = renamed.iter().find(|(name, _)| *name == value.name) else { continue };
+        let alike = value.ty.tensor().is_none_or(|ty| {
+            ty.dtype == tensor.dtype() && ty.rank().is_none_or(|rank| rank == tensor.shape().len())
+        });
+        if !alike {
+            let reason = format!(
+                "an input is {} in one and {:?}, {}, in the other",
+                tensor.ty(),
+                value.name,
+                value.ty
+            );
+            return Err(Error::Incomparable { reason });
+        }
+    }
+    Ok(())
 }
 
 /// For each output of `a`, the position of its counterpart in `b`: by name, else by position.

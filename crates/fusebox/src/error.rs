@@ -38,28 +38,26 @@ pub enum Error {
         /// Its file.
         path: PathBuf,
         /// What is wrong with it.
-        source: ImportError,
+        source: Box<ImportError>,
     },
     /// A model that cannot be written.
     #[error("cannot write the model")]
     #[diagnostic(code(fusebox::save), help("{}", source.help()))]
     Save {
         /// What happened.
-        #[from]
-        source: ExportError,
+        source: Box<ExportError>,
     },
     /// Function calls that cannot be expanded.
     #[error("cannot expand the functions of the model")]
     #[diagnostic(code(fusebox::functions), help("let the exporter write the model without functions"))]
     Expand {
         /// What happened.
-        #[from]
-        source: ExpandError,
+        source: Box<ExpandError>,
     },
     /// A rule file that is refused, or a rewriting that failed.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Rewrite(#[from] RewriteError),
+    Rewrite(Box<RewriteError>),
     /// An optimized model that differs from the original.
     #[error("the optimized model differs from the original: {}", difference(.0))]
     #[diagnostic(
@@ -77,7 +75,7 @@ pub enum Error {
             "two parts of the model disagree about a type or a size: export it again, or check the tool that edited it"
         )
     )]
-    Type(#[from] TypeError),
+    Type(#[source] Box<TypeError>),
     /// A pass that broke the graph.
     #[error("pass `{pass}` left a broken graph")]
     #[diagnostic(
@@ -95,16 +93,14 @@ pub enum Error {
     #[diagnostic(code(fusebox::run), help("{}", run_help(source)))]
     Run {
         /// What happened.
-        #[from]
-        source: ExecError,
+        source: Box<ExecError>,
     },
     /// The reference evaluation failed.
     #[error("cannot evaluate the model")]
     #[diagnostic(code(fusebox::evaluate), help("{}", eval_help(source)))]
     Evaluate {
         /// What happened.
-        #[from]
-        source: EvalError,
+        source: Box<EvalError>,
     },
     /// `--dim` for a symbol that no input has.
     #[error("no input of the model has a dim named {name:?}")]
@@ -208,12 +204,32 @@ pub(crate) fn is_unsupported(error: &EvalError) -> bool {
     matches!(error.innermost(), EvalError::UnknownOperator { .. } | EvalError::Unsupported { .. })
 }
 
+/// `?` from the errors of the crates below; boxed, so that results stay small.
+macro_rules! from_boxed {
+    ($($error:ty => $make:expr),* $(,)?) => { $(impl From<$error> for Error {
+        fn from(error: $error) -> Self {
+            $make(Box::new(error))
+        }
+    })* };
+}
+from_boxed! {
+    TypeError => Error::Type,
+    ExportError => |source| Error::Save { source },
+    ExpandError => |source| Error::Expand { source },
+    ExecError => |source| Error::Run { source },
+    EvalError => |source| Error::Evaluate { source },
+    RewriteError => Error::Rewrite,
+}
+
 impl Error {
     /// Names the file that the caller asked for, where a temporary one is meant.
     pub(crate) fn about(self, path: &std::path::Path) -> Self {
         match self {
-            Self::Save { source: ExportError::Write { source, .. } } => {
-                Self::Save { source: ExportError::Write { path: path.to_owned(), source } }
+            Self::Save { mut source } => {
+                if let ExportError::Write { path: temporary, .. } = &mut *source {
+                    *temporary = path.to_owned();
+                }
+                Self::Save { source }
             }
             other => other,
         }
@@ -222,14 +238,14 @@ impl Error {
     /// What the failure means for the caller.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Open { source: ImportError::Read { .. }, .. } => Kind::Io,
+            Self::Open { source, .. } if matches!(**source, ImportError::Read { .. }) => Kind::Io,
             Self::Open { .. } | Self::Type(_) | Self::Expand { .. } => Kind::Invalid,
-            Self::Save { source } => match source {
+            Self::Save { source } => match **source {
                 ExportError::Write { .. } | ExportError::NotAFile { .. } => Kind::Io,
                 ExportError::NoSuchOpset { .. } | ExportError::DataName { .. } => Kind::Usage,
                 _ => Kind::Unsupported,
             },
-            Self::Rewrite(error) => match error {
+            Self::Rewrite(error) => match **error {
                 RewriteError::Rule(_) | RewriteError::Type { .. } | RewriteError::Conflict { .. } => {
                     Kind::Invalid
                 }
@@ -239,7 +255,7 @@ impl Error {
             },
             Self::NotVerified(_) => Kind::Mismatch,
             Self::BrokenByPass { .. } => Kind::Unsupported,
-            Self::Run { source } => match source {
+            Self::Run { source } => match **source {
                 ExecError::UnknownInput { .. }
                 | ExecError::MissingInput { .. }
                 | ExecError::InputType { .. }

@@ -24,7 +24,7 @@ impl Model {
     /// As [`Model::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, Error> {
         let path = path.as_ref();
-        let at = |source| Error::Open { path: path.to_owned(), source };
+        let at = |source| Error::Open { path: path.to_owned(), source: Box::new(source) };
         fusebox_onnx::load(path, options).map(Self).map_err(at)
     }
 

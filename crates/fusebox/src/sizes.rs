@@ -52,6 +52,26 @@ pub fn of_types(model: &Model, types: &[Option<TensorType>]) -> Result<Sizes, Er
     Ok(fusebox_exec::bind::bind(&model.graph, types)?)
 }
 
+/// Sizes that another model has fixed where `model` has symbols: those of inputs with the same name.
+pub fn fixed_by(model: &Model, other: &Model) -> Sizes {
+    let shape =
+        |model: &Model, id: &ValueId| model.graph.value(*id).ty.tensor().and_then(|ty| ty.shape.clone());
+    let mut sizes = Sizes::new();
+    for id in &model.graph.inputs {
+        let name = &model.graph.value(*id).name;
+        let twin = other.graph.inputs.iter().find(|id| other.graph.value(**id).name == *name);
+        let (Some(ours), Some(theirs)) = (shape(model, id), twin.and_then(|id| shape(other, id))) else {
+            continue;
+        };
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            if let (Some(symbol), Some(size)) = (ours.as_symbol(), theirs.value()) {
+                sizes.insert(symbol.into(), size);
+            }
+        }
+    }
+    sizes
+}
+
 /// A size for every symbol of the inputs.
 ///
 /// # Errors
@@ -199,6 +219,12 @@ mod tests {
     fn a_size_that_the_model_contradicts_gives_way_to_one_that_fits() {
         let sizes = choose(&model(dims(), Some(32)), &Sizes::new(), Preferred::default()).unwrap();
         assert_eq!(sizes["seq"], 32);
+    }
+
+    #[test]
+    fn sizes_fixed_in_another_model_are_taken_over() {
+        let fixed = model([Dim::known(2), Dim::symbol("length"), Dim::known(4)], None);
+        assert_eq!(fixed_by(&model(dims(), None), &fixed), Sizes::from([("batch".into(), 2)]));
     }
 
     #[test]

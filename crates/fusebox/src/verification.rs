@@ -92,10 +92,10 @@ pub fn verify_optimized(
         tolerance: options.tolerance(),
         seconds: 0.0,
     };
-    let (inputs, expected) = match affordable(original, options)? {
+    let (inputs, expected) = match evaluated(original, options) {
         Ok(found) => found,
-        Err(reason) => {
-            verification.note = Some(reason);
+        Err(error) => {
+            verification.note = Some(cannot_be_evaluated(&error).ok_or(error)?);
             return Ok(verification);
         }
     };
@@ -106,8 +106,8 @@ pub fn verify_optimized(
         compare::verify_against(&expected, original, optimized, &inputs, &how)
     };
     verification.executor = match compare(Engine::Executor) {
-        Err(Error::Run { source: error @ ExecError::UnknownOperator { .. } }) => {
-            verification.note = Some(error.to_string());
+        Err(Error::Run { source }) if matches!(*source, ExecError::UnknownOperator { .. }) => {
+            verification.note = Some(source.to_string());
             None
         }
         other => Some(other?),
@@ -143,33 +143,37 @@ pub(crate) fn verify_written(
     })
 }
 
-/// Inputs with what the original makes of them; the inner `Err` says why that cannot be had.
-type Reference = Result<(Inputs, Vec<Tensor>), String>;
-
-/// Two samples catch what mixes them up; a model that is fixed to one sample inside gets one.
-fn affordable(original: &Model, options: &VerifyOptions) -> Result<Reference, Error> {
+/// Small inputs that a model can be evaluated on, with what the reference makes of them. Two samples of different
+/// length catch what mixes them up; a model that is fixed to one sample inside gets one.
+///
+/// # Errors
+/// An input that cannot be drawn, or the node that fails.
+pub fn evaluated(model: &Model, options: &VerifyOptions) -> Result<(Inputs, Vec<Tensor>), Error> {
     let draw = |batch| {
         let preferred = Preferred { batch, other: 16 };
-        let options = DrawOptions { seed: options.seed, sizes: options.sizes.clone(), preferred };
-        inputs::generate(original, &options)
+        let sizes = options.sizes.clone();
+        inputs::generate(model, &DrawOptions { seed: options.seed, sizes, preferred, padding: true })
     };
-    let mut last = None;
-    for batch in [2, 1] {
-        let inputs = match draw(batch) {
-            Ok(inputs) => inputs,
-            Err(error @ Error::NotDrawable { .. }) => return Ok(Err(error.to_string())),
-            Err(error) => return Err(error),
-        };
-        if last.as_ref().is_some_and(|(sizes, _)| *sizes == inputs.sizes) {
-            break;
-        }
-        match compare::reference(original, &inputs.feeds()) {
-            Ok(outputs) => return Ok(Ok((inputs, outputs))),
-            Err(Error::Evaluate { source }) if crate::error::is_unsupported(&source) => {
-                return Ok(Err(source.to_string()));
+    let pair = draw(2)?;
+    match compare::reference(model, &pair.feeds()) {
+        Ok(outputs) => Ok((pair, outputs)),
+        Err(error) if cannot_be_evaluated(&error).is_some() => Err(error),
+        Err(error) => {
+            let single = draw(1)?;
+            if single.sizes == pair.sizes {
+                return Err(error);
             }
-            Err(error) => last = Some((inputs.sizes, error)),
+            let outputs = compare::reference(model, &single.feeds())?;
+            Ok((single, outputs))
         }
     }
-    Err(last.map(|(_, error)| error).expect("the loop ended without a result only after an error"))
+}
+
+/// Why a model has no reference evaluation at all, when that is what an error says.
+fn cannot_be_evaluated(error: &Error) -> Option<String> {
+    match error {
+        Error::NotDrawable { .. } => Some(error.to_string()),
+        Error::Evaluate { source } if crate::error::is_unsupported(source) => Some(source.to_string()),
+        _ => None,
+    }
 }

@@ -33,20 +33,34 @@ fn normal(seed: u64, index: usize) -> f32 {
 }
 
 /// A tensor of a role; `None` when it would be too large or of a type that cannot be drawn.
-pub(super) fn tensor(dtype: DType, shape: Vec<usize>, role: &Role, seed: u64) -> Option<Tensor> {
+pub(super) fn tensor(
+    dtype: DType,
+    shape: Vec<usize>,
+    role: &Role,
+    seed: u64,
+    padding: bool,
+) -> Option<Tensor> {
     let count = element_count(&shape).filter(|count| *count <= MAX_ELEMENTS)?;
     if dtype == DType::String {
         return Tensor::from_strings(shape, vec![b"fusebox".to_vec(); count]).ok();
     }
     if dtype.is_float() {
-        return floats(dtype, &shape, floats_of(role, &shape, count, seed));
+        return floats(dtype, &shape, floats_of(role, &shape, count, seed, padding));
     }
     let last = shape.last().copied().unwrap_or(1).max(1);
+    let hides = Padding::of(&shape, padding);
     let integer = |index: usize| -> i64 {
         match role {
             Role::Ids { below } => (bits(seed, index) % (*below).max(1) as u64) as i64,
             Role::Positions { below } => (index % last) as i64 % (*below).max(1),
             Role::Constant { value } => *value,
+            Role::Mask { keep, hide } => {
+                if hides.at(index) {
+                    *hide
+                } else {
+                    *keep
+                }
+            }
             Role::Bytes => (bits(seed, index) >> 56) as i64,
             Role::Normal | Role::Image | Role::Given => i64::from(normal(seed, index) > 0.0),
         }
@@ -54,8 +68,35 @@ pub(super) fn tensor(dtype: DType, shape: Vec<usize>, role: &Role, seed: u64) ->
     integers(dtype, shape, (0..count).map(integer))
 }
 
-fn floats_of(role: &Role, shape: &[usize], count: usize, seed: u64) -> Vec<f32> {
+/// Which elements of a mask hide something: the last quarter of the last axis, in every sample but the first of
+/// several, so that both kinds are there.
+struct Padding {
+    sample: usize,
+    last: usize,
+    from: usize,
+    first_is_whole: bool,
+}
+
+impl Padding {
+    fn of(shape: &[usize], wanted: bool) -> Self {
+        let last = shape.last().copied().unwrap_or(1).max(1);
+        let samples = if shape.len() > 1 { shape[0].max(1) } else { 1 };
+        let count = element_count(shape).unwrap_or(0);
+        let from = if wanted { last - last / 4 } else { last };
+        Self { sample: (count / samples).max(1), last, from, first_is_whole: samples > 1 }
+    }
+
+    fn at(&self, index: usize) -> bool {
+        index % self.last >= self.from && !(self.first_is_whole && index < self.sample)
+    }
+}
+
+fn floats_of(role: &Role, shape: &[usize], count: usize, seed: u64, padding: bool) -> Vec<f32> {
     match role {
+        Role::Mask { keep, hide } => {
+            let hides = Padding::of(shape, padding);
+            (0..count).map(|index| if hides.at(index) { *hide as f32 } else { *keep as f32 }).collect()
+        }
         Role::Constant { value } => vec![*value as f32; count],
         Role::Image if shape.len() >= 2 => image(shape, count, seed),
         Role::Positions { .. } => {
@@ -120,7 +161,7 @@ mod tests {
 
     #[test]
     fn normal_elements_have_mean_zero_and_deviation_one() {
-        let tensor = tensor(DType::F32, vec![100, 100], &Role::Normal, 7).unwrap();
+        let tensor = tensor(DType::F32, vec![100, 100], &Role::Normal, 7, false).unwrap();
         let values = tensor.floats().unwrap();
         let mean = values.iter().sum::<f64>() / 1e4;
         let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 1e4;
@@ -129,7 +170,7 @@ mod tests {
 
     #[test]
     fn images_vary_less_between_neighbours_than_between_strangers() {
-        let tensor = tensor(DType::F32, vec![1, 3, 64, 64], &Role::Image, 7).unwrap();
+        let tensor = tensor(DType::F32, vec![1, 3, 64, 64], &Role::Image, 7, false).unwrap();
         let values = tensor.floats().unwrap();
         let step = |apart: usize| {
             values.windows(apart + 1).map(|w| (w[0] - w[apart]).powi(2)).sum::<f64>() / values.len() as f64
@@ -139,15 +180,27 @@ mod tests {
 
     #[test]
     fn ids_stay_below_their_limit_and_positions_ascend() {
-        let ids = tensor(DType::I64, vec![4, 50], &Role::Ids { below: 7 }, 1).unwrap().integers().unwrap();
+        let ids =
+            tensor(DType::I64, vec![4, 50], &Role::Ids { below: 7 }, 1, false).unwrap().integers().unwrap();
         assert!(ids.iter().all(|id| (0..7).contains(id)) && ids.contains(&6));
-        let positions = tensor(DType::I32, vec![2, 3], &Role::Positions { below: 512 }, 1).unwrap();
+        let positions = tensor(DType::I32, vec![2, 3], &Role::Positions { below: 512 }, 1, false).unwrap();
         assert_eq!(positions.integers().unwrap(), [0, 1, 2, 0, 1, 2]);
     }
 
     #[test]
     fn absurd_sizes_are_refused() {
-        assert!(tensor(DType::F32, vec![usize::MAX, 2], &Role::Normal, 1).is_none());
-        assert!(tensor(DType::F32, vec![1 << 20, 1 << 20], &Role::Normal, 1).is_none());
+        assert!(tensor(DType::F32, vec![usize::MAX, 2], &Role::Normal, 1, false).is_none());
+        assert!(tensor(DType::F32, vec![1 << 20, 1 << 20], &Role::Normal, 1, false).is_none());
+    }
+
+    #[test]
+    fn padding_hides_the_end_of_all_samples_but_the_first() {
+        let role = Role::Mask { keep: 1, hide: 0 };
+        let mask = tensor(DType::I64, vec![2, 4], &role, 1, true).unwrap().integers().unwrap();
+        assert_eq!(mask, [1, 1, 1, 1, 1, 1, 1, 0]);
+        let mask = tensor(DType::F32, vec![1, 1, 4, 4], &role, 1, true).unwrap().floats().unwrap();
+        assert_eq!(mask, [1.0, 1.0, 1.0, 0.0].repeat(4));
+        let mask = tensor(DType::I64, vec![2, 4], &role, 1, false).unwrap().integers().unwrap();
+        assert_eq!(mask, [1; 8]);
     }
 }

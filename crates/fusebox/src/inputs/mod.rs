@@ -48,6 +48,8 @@ pub struct DrawOptions {
     pub sizes: Sizes,
     /// What to choose for those that are not given.
     pub preferred: Preferred,
+    /// Whether masks hide the end of their last axis, as for samples of different length, instead of nothing.
+    pub padding: bool,
 }
 
 /// Draws inputs that respect the model.
@@ -73,7 +75,7 @@ pub fn generate(model: &Model, options: &DrawOptions) -> Result<Inputs, Error> {
         let shape = ty.sizes().ok_or_else(refused)?;
         let role = role::of(&graph, *id);
         let seed = draw::seed_of(options.seed, &value.name);
-        let tensor = draw::tensor(ty.dtype, shape, &role, seed).ok_or_else(refused)?;
+        let tensor = draw::tensor(ty.dtype, shape, &role, seed, options.padding).ok_or_else(refused)?;
         list.push(Input { name: value.name.clone(), tensor, role });
     }
     Ok(Inputs { list, sizes })

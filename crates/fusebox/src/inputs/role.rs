@@ -23,7 +23,14 @@ pub enum Role {
         /// Rows of the table that they index.
         below: i64,
     },
-    /// The same number everywhere: masks, switches, sizes.
+    /// A mask that hides nothing, or only the end of the last axis where padding is wanted.
+    Mask {
+        /// The number that keeps a position.
+        keep: i64,
+        /// The number that hides it.
+        hide: i64,
+    },
+    /// The same number everywhere: switches, sizes.
     Constant {
         /// The number.
         value: i64,
@@ -43,8 +50,9 @@ impl fmt::Display for Role {
         match self {
             Self::Ids { below } => write!(f, "random indices below {below}"),
             Self::Positions { .. } => f.write_str("positions in order"),
-            Self::Constant { value: 1 } => f.write_str("ones"),
-            Self::Constant { value: 0 } => f.write_str("zeros"),
+            Self::Mask { keep: 1, .. } => f.write_str("mask of ones"),
+            Self::Mask { keep: 0, .. } => f.write_str("mask of zeros, which keeps everything"),
+            Self::Mask { keep, .. } => write!(f, "mask of {keep}"),
             Self::Constant { value } => write!(f, "{value} everywhere"),
             Self::Bytes => f.write_str("random bytes"),
             Self::Image => f.write_str("random image, mean 0, deviation 1"),
@@ -80,7 +88,7 @@ pub(super) fn of(graph: &Graph, input: ValueId) -> Role {
     let uses = Walk::new(graph).from(input);
     let is_mask = name.contains("mask");
     if ty.dtype == DType::Bool {
-        return Role::Constant { value: uses.keeps.unwrap_or(1) };
+        return mask(uses.keeps.unwrap_or(1));
     }
     if ty.dtype.is_float() {
         return float_role(ty, &uses, is_mask);
@@ -89,20 +97,26 @@ pub(super) fn of(graph: &Graph, input: ValueId) -> Role {
         return if name.contains("pos") { Role::Positions { below } } else { Role::Ids { below } };
     }
     match uses.keeps {
-        Some(value) => Role::Constant { value },
-        None if is_mask || uses.counts => Role::Constant { value: 1 },
+        Some(keep) => mask(keep),
+        None if is_mask => mask(1),
+        None if uses.counts => Role::Constant { value: 1 },
         None if name.contains("pos") => Role::Positions { below: i64::MAX },
         None if matches!(ty.dtype, DType::U8 | DType::I8) => Role::Bytes,
         None => Role::Ids { below: 2 },
     }
 }
 
+/// A mask of zeros and ones.
+fn mask(keep: i64) -> Role {
+    Role::Mask { keep, hide: 1 - keep }
+}
+
 fn float_role(ty: &TensorType, uses: &Uses, is_mask: bool) -> Role {
-    if let Some(value) = uses.keeps {
-        return Role::Constant { value };
+    if let Some(keep) = uses.keeps {
+        return mask(keep);
     }
     if is_mask {
-        return Role::Constant { value: if uses.added { 0 } else { 1 } };
+        return if uses.added { Role::Mask { keep: 0, hide: ERASES as i64 } } else { mask(1) };
     }
     let channels = ty.shape.as_ref().filter(|s| s.len() == 4).and_then(|s| s[1].value());
     if uses.convolved && matches!(channels, Some(1 | 3 | 4)) { Role::Image } else { Role::Normal }
@@ -322,10 +336,10 @@ mod tests {
 
     #[test]
     fn masks_take_the_value_that_erases_nothing() {
-        assert_eq!(masked(false, false), Role::Constant { value: 1 });
-        assert_eq!(masked(true, false), Role::Constant { value: 0 });
-        assert_eq!(masked(false, true), Role::Constant { value: 0 });
-        assert_eq!(masked(true, true), Role::Constant { value: 1 });
+        assert_eq!(masked(false, false), mask(1));
+        assert_eq!(masked(true, false), mask(0));
+        assert_eq!(masked(false, true), mask(0));
+        assert_eq!(masked(true, true), mask(1));
     }
 
     #[test]
@@ -338,7 +352,7 @@ mod tests {
         let bias = b.op("Mul", &[complement, low]);
         let sum = b.op("Add", &[bias, direct]);
         let graph = b.finish(&[sum]);
-        assert_eq!(of(&graph, mask), Role::Constant { value: 1 });
-        assert_eq!(of(&graph, direct), Role::Constant { value: 0 });
+        assert_eq!(of(&graph, mask), super::mask(1));
+        assert_eq!(of(&graph, direct), Role::Mask { keep: 0, hide: -1000 });
     }
 }
