@@ -74,9 +74,15 @@ pub fn percent(share: f64) -> String {
     format!("{:.1}%", share * 100.0)
 }
 
-/// `before -> after` as a signed change of `before`: `-63%`; empty when `before` is zero.
+/// The change from `before` to `after` in percent of `before`: `-63%`, `-0.4%`; empty when there is none.
 pub fn change(before: f64, after: f64) -> String {
-    if before == 0.0 { String::new() } else { format!("{:+.0}%", (after / before - 1.0) * 100.0) }
+    let percent = (after / before - 1.0) * 100.0;
+    match percent.abs() {
+        _ if before == after || before == 0.0 => String::new(),
+        p if p < 0.05 => "~0%".into(),
+        p if p < 9.95 => format!("{percent:+.1}%"),
+        _ => format!("{percent:+.0}%"),
+    }
 }
 
 #[cfg(test)]
@@ -96,5 +102,7 @@ mod tests {
         assert_eq!(time(Duration::from_secs(2)), "2.00 s");
         assert_eq!(plain(1.5e-9), "1.50e-9");
         assert_eq!(change(200.0, 74.0), "-63%");
+        assert_eq!((change(3.0, 3.0), change(1000.0, 999.9)), (String::new(), "~0%".into()));
+        assert_eq!(change(1000.0, 1012.0), "+1.2%");
     }
 }
