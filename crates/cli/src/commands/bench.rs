@@ -55,6 +55,8 @@ struct Ready {
     inputs: Inputs,
     precision: fusebox::kernels::gemm::Precision,
     load: f64,
+    /// Best of the machine's peaks measured before and after the runs, in GFLOP/s.
+    peak: f64,
 }
 
 #[derive(Serialize)]
@@ -80,22 +82,30 @@ impl Verb for Bench {
     fn run(self, cx: &Context) -> Result<(), Failure> {
         let progress = cx.progress("loading");
         let sizes = self.dims.sizes()?;
-        let first = self.ready(&self.model.model, self.model.open_timed()?, &sizes)?;
+        let (model, opened) = self.model.open_timed()?;
         if self.serve {
+            let ready = self.ready(&self.model.model, (model, opened), &sizes)?;
             drop(progress);
-            return serve(cx, &first);
+            return serve(cx, &ready);
         }
-        let mut sides = vec![first];
-        if let Some(path) = &self.baseline {
-            let start = Instant::now();
-            let model = Model::open(path)?;
-            let elapsed = start.elapsed().as_secs_f64();
-            // Both run on the same sizes; a baseline may have fixed some of them.
-            let named = fusebox::sizes::symbols(&model.graph);
-            let mut shared = sides[0].inputs.sizes.clone();
-            shared.retain(|name, _| named.contains(name));
-            sides.push(self.ready(path, (model, elapsed), &shared)?);
-        }
+        let sides = match &self.baseline {
+            None => vec![self.ready(&self.model.model, (model, opened), &sizes)?],
+            Some(path) => {
+                let start = Instant::now();
+                let baseline = Model::open(path)?;
+                let baseline_opened = start.elapsed().as_secs_f64();
+                // Both run on the same sizes, also where one of them has fixed some.
+                let mut here = fusebox::sizes::fixed_by(&model, &baseline);
+                here.extend(sizes);
+                let mut there = fusebox::sizes::fixed_by(&baseline, &model);
+                let first = self.ready(&self.model.model, (model, opened), &here)?;
+                let named = fusebox::sizes::symbols(&baseline.graph);
+                there.extend(first.inputs.sizes.clone());
+                there.retain(|name, _| named.contains(name));
+                let second = self.ready(path, (baseline, baseline_opened), &there)?;
+                vec![first, second]
+            }
+        };
         let contenders: Vec<Contender<'_>> = sides
             .iter()
             .map(|side| Contender { session: &side.session, feeds: side.inputs.feeds() })
@@ -109,7 +119,8 @@ impl Verb for Bench {
         progress.stage("measuring the machine's peak");
         let mut measured: Vec<Measured> = Vec::new();
         for ((side, contender), times) in sides.iter().zip(&contenders).zip(&times) {
-            measured.push(side.measured(contender, times, measured.first())?);
+            let peak = side.peak.max(side.measure_peak());
+            measured.push(side.measured(contender, times, peak, measured.first())?);
         }
         drop(progress);
         let memory = measure::peak_memory();
@@ -140,7 +151,12 @@ impl Bench {
         }
         let load = opened + start.elapsed().as_secs_f64();
         let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        Ready { name, session, inputs, precision: measure::gemm_precision(&model), load }.checked()
+        let precision = measure::gemm_precision(&model);
+        let mut ready = Ready { name, session, inputs, precision, load, peak: 0.0 }.checked()?;
+        if !self.serve {
+            ready.peak = ready.measure_peak();
+        }
+        Ok(ready)
     }
 
     fn text(&self, first: &Ready, measured: &[Measured], memory: Option<u64>, style: &Style) -> String {
@@ -206,16 +222,20 @@ impl Ready {
         Ok(self)
     }
 
+    fn measure_peak(&self) -> f64 {
+        fusebox::kernels::probe::measure_peak(self.precision, self.session.threads())
+    }
+
     fn measured(
         &self,
         contender: &Contender<'_>,
         times: &[f64],
+        peak_gflops: f64,
         first: Option<&Measured>,
     ) -> Result<Measured, Failure> {
         let empty = || Failure::usage("no run was timed", "give --runs a number above zero");
         let seconds = Summary::of(times).ok_or_else(empty)?;
         let plan = contender.plan()?;
-        let peak_gflops = fusebox::kernels::probe::measure_peak(self.precision, self.session.threads());
         let gflops = plan.flops / seconds.median / 1e9;
         Ok(Measured {
             model: self.name.clone(),

@@ -7,7 +7,9 @@ use crate::failure::Failure;
 use crate::options::{DimArgs, ModelArg, PrecisionArgs, TargetArg, refuse_same_file};
 use clap::Args;
 use fusebox::verification::{Verification, VerifyOptions};
-use fusebox::{Decision, Error, Opset, OptimizeOptions, PrecisionReport, Report, SaveOptions, Tolerance};
+use fusebox::{
+    Comparison, Decision, Error, Opset, OptimizeOptions, PrecisionReport, Report, SaveOptions, Tolerance,
+};
 use fusebox_report::{Cell, Paint, Style, Table, number};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -155,6 +157,9 @@ impl Optimize {
         if let Some(precision) = &report.precision {
             out.push_str(&layers(precision, cx.verbose > 0, style));
         }
+        if cx.verbose > 0 {
+            out.push_str(&passes(report, style));
+        }
         out.push_str(&work(report, style));
         if let Some(verification) = verification {
             out.push_str(&verdict(verification, style));
@@ -258,6 +263,20 @@ fn fired(report: &Report, all: bool, style: &Style) -> String {
     table.text(style) + "\n"
 }
 
+/// The passes with their times, and how the rewriter's phases went.
+fn passes(report: &Report, style: &Style) -> String {
+    let mut table = Table::new(&["pass", ">nodes after", ">time"]);
+    for pass in &report.passes {
+        table.row([pass.name.to_owned(), pass.nodes.to_string(), number::time(pass.time)]);
+    }
+    let mut phases = Table::new(&["phase", ">iterations", ">matches", ">applied", ">e-nodes", ">e-classes"]);
+    for phase in &report.phases {
+        let counts = [phase.iterations, phase.matches, phase.applied, phase.nodes, phase.classes];
+        phases.row(std::iter::once(phase.phase.to_owned()).chain(counts.map(|n| n.to_string())));
+    }
+    format!("{}\n{}\n", table.text(style), phases.text(style))
+}
+
 /// Layers that were lowered, and those that were refused with the reason.
 fn layers(report: &PrecisionReport, all: bool, style: &Style) -> String {
     let lowered = report.layers.iter().filter_map(|layer| match &layer.decision {
@@ -318,14 +337,13 @@ fn work(report: &Report, style: &Style) -> String {
 fn verdict(verification: &Verification, style: &Style) -> String {
     let sizes: Vec<String> = verification.sizes.iter().map(|(name, size)| format!("{name}={size}")).collect();
     let at = if sizes.is_empty() { String::new() } else { format!(" at {}", sizes.join(" ")) };
-    let Some(worst) =
-        verification.executor.iter().chain(&verification.reference).find_map(fusebox::Comparison::worst)
+    let Some(worst) = verification.executor.iter().chain(&verification.reference).find_map(Comparison::worst)
     else {
         return style.paint(Paint::Warn, "not verified") + "\n";
     };
     let note = verification.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
     format!(
-        "{}{at}: cosine {:.7}, relative error {}, {} dB ({}) in {}{note}\n",
+        "{}{at}: cosine {:.7}, relative error {}, signal to noise {} dB (limits: {}) in {}{note}\n",
         style.paint(Paint::Good, "verified"),
         worst.cosine,
         number::plain(worst.max_rel),

@@ -84,7 +84,12 @@ impl Run {
         let mut given: Vec<(String, Tensor)> = Vec::new();
         for (name, path) in &self.inputs {
             let id = model.graph.inputs.iter().find(|id| model.graph.value(**id).name == *name);
-            let declared = id.and_then(|id| model.graph.value(*id).ty.tensor()).map(|ty| ty.dtype);
+            let Some(id) = id else {
+                let names = model.graph.inputs.iter().map(|id| model.graph.value(*id).name.as_str());
+                let help = format!("its inputs are {}", names.collect::<Vec<_>>().join(", "));
+                return Err(Failure::usage(format!("the model has no input named {name:?}"), help));
+            };
+            let declared = model.graph.value(*id).ty.tensor().map(|ty| ty.dtype);
             if given.iter().any(|(other, _)| other == name) {
                 return Err(Failure::usage(format!("--input gives {name:?} twice"), "give each input once"));
             }

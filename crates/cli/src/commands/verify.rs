@@ -6,8 +6,7 @@ use crate::failure::Failure;
 use crate::options::DimArgs;
 use clap::Args;
 use fusebox::compare::Difference;
-use fusebox::inputs::{self, DrawOptions};
-use fusebox::sizes::Preferred;
+use fusebox::verification::{self, VerifyOptions};
 use fusebox::{CompareOptions, Comparison, Engine, Model, Tolerance};
 use fusebox_report::{Cell, Paint, Style, Table, number};
 use std::path::PathBuf;
@@ -45,14 +44,16 @@ impl Verb for Verify {
     fn run(self, cx: &Context) -> Result<(), Failure> {
         let progress = cx.progress("evaluating");
         let (a, b) = (Model::open(&self.reference)?, Model::open(&self.model)?);
-        let preferred = Preferred { batch: 1, other: 16 };
-        let draw = DrawOptions { seed: self.seed, sizes: self.dims.sizes()?, preferred };
-        let inputs = inputs::generate(&a, &draw)?;
+        // B may have been optimized for fixed sizes.
+        let mut sizes = fusebox::sizes::fixed_by(&a, &b);
+        sizes.extend(self.dims.sizes()?);
+        let draw = VerifyOptions { sizes, seed: self.seed, ..VerifyOptions::default() };
         let engine = if self.by_reference { Engine::Reference } else { Engine::Executor };
         let options =
             CompareOptions { tolerance: self.tolerance, engine, threads: self.threads, locate: true };
         let start = Instant::now();
-        let comparison = fusebox::verify(&a, &b, &inputs, &options)?;
+        let (inputs, expected) = verification::evaluated(&a, &draw)?;
+        let comparison = fusebox::compare::verify_against(&expected, &a, &b, &inputs, &options)?;
         let seconds = start.elapsed().as_secs_f64();
         drop(progress);
         let answer = serde_json::json!({
