@@ -73,8 +73,8 @@ pub(crate) fn settings() -> insta::Settings {
     let mut settings = fusebox_testing::snapshot::settings("cli");
     settings.add_filter(r"\b\d+(\.\d+)? ?(ns|µs|us|ms|s)\b", "[time]");
     settings.add_filter(
-        r"cosine \d(\.\d+)?, relative error \S+, \S+ dB",
-        "cosine [c], relative error [e], [q] dB",
+        r"cosine \d(\.\d+)?, relative error \S+, signal to noise \S+ dB",
+        "cosine [c], relative error [e], signal to noise [q] dB",
     );
     settings.add_filter(r"(rules/)?\b\w+\.rules:\d+ ", "[rule] ");
     settings.add_filter(r#" at path "[^"]*""#, " at path [temporary]");
