@@ -1,6 +1,6 @@
 //! Random inputs that a model can take: token ids within the embedding, masks of ones, positions in order.
 //!
-//! [`role`] finds what an input is for by following it through the graph; [`draw`] makes the elements. The same model,
+//! `role` finds what an input is for by following it through the graph; `draw` makes the elements. The same model,
 //! seed and sizes give the same bytes on every machine.
 
 mod draw;
