@@ -1,7 +1,7 @@
 //! Tensors as `ndarray` arrays and back, and the dispatch from an element type to a Rust type.
 //!
 //! A view borrows the tensor's bytes where they are aligned. `dispatch!` runs a generic body with the Rust type of a
-//! run-time [`DType`](fusebox_ir::DType); `raw` looks at elements as plain words of their width, for operators that
+//! run-time [`DType`]; `raw` looks at elements as plain words of their width, for operators that
 //! only move them.
 
 use crate::number::Number;
