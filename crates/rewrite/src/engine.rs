@@ -56,55 +56,90 @@ pub(crate) fn saturate(
     threads: usize,
     log: &mut Log,
 ) -> Result<Outcome, RewriteError> {
-    let mut outcome = Outcome::default();
-    let node_limit = limits.base_nodes + limits.nodes_per_node * size;
-    let match_limit = 4000 + limits.matches_per_node * size;
+    let mut run = Run {
+        egraph,
+        rules,
+        log,
+        threads,
+        iterations: limits.iterations,
+        nodes: limits.base_nodes + limits.nodes_per_node * size,
+        matches: 4000 + limits.matches_per_node * size,
+        outcome: Outcome::default(),
+    };
     for phase in Phase::ALL {
+        run.phase(phase)?;
+    }
+    Ok(run.outcome)
+}
+
+struct Run<'a> {
+    egraph: &'a mut Egg,
+    rules: &'a [Rule],
+    log: &'a mut Log,
+    threads: usize,
+    iterations: usize,
+    nodes: usize,
+    matches: usize,
+    outcome: Outcome,
+}
+
+impl Run<'_> {
+    fn phase(&mut self, phase: Phase) -> Result<(), RewriteError> {
+        let rules = self.rules;
         let of = |kind: Kind| -> Vec<usize> {
             (0..rules.len()).filter(|i| active(&rules[*i], phase) && rules[*i].kind == kind).collect()
         };
         let (single, groups) = (of(Kind::Rule), of(Kind::Group));
-        let mut grouping = false;
         let mut stats = PhaseStats { phase: phase.name(), ..PhaseStats::default() };
-        let mut stop = false;
-        while !stop {
-            if stats.iterations == limits.iterations {
-                outcome.limits.push(LimitHit::Iterations { phase: phase.name(), limit: limits.iterations });
+        // Groups are formed when every site is in its last form, and again whenever that changed something.
+        let mut grouping = false;
+        loop {
+            if stats.iterations == self.iterations {
+                let limit = self.iterations;
+                self.outcome.limits.push(LimitHit::Iterations { phase: phase.name(), limit });
                 break;
             }
             stats.iterations += 1;
-            let active = if grouping { &groups } else { &single };
-            let found = search_all(egraph, rules, active, match_limit, threads);
-            let mut changed = 0;
-            for (index, sites) in found {
-                let rule = &rules[index];
-                if sites.iter().any(|(_, cut)| *cut) {
-                    outcome.limits.push(LimitHit::Matches { rule: rule.name.clone(), limit: match_limit });
-                }
-                for (variant, (matches, _)) in rule.variants.iter().zip(sites) {
-                    stats.matches += matches.len();
-                    changed += run_variant(egraph, index, rule, variant, &matches, log);
-                    check(egraph, rules)?;
-                }
-                // `total_size` counts e-nodes that merged since, but it costs nothing to ask.
-                if egraph.total_size() > node_limit && egraph.total_number_of_nodes() > node_limit {
-                    outcome.limits.push(LimitHit::Nodes { rule: rule.name.clone(), limit: node_limit });
-                    stop = true;
-                    break;
-                }
+            let Some(changed) = self.iterate(if grouping { &groups } else { &single }, &mut stats)? else {
+                break;
+            };
+            if changed == 0 && (grouping || groups.is_empty()) {
+                break;
             }
-            egraph.rebuild();
-            check(egraph, rules)?;
-            stats.applied += changed;
-            // Groups are formed when every site is in its last form, and again whenever that changed something.
-            stop |= changed == 0 && (grouping || groups.is_empty());
             grouping = !grouping && changed == 0;
         }
-        stats.nodes = egraph.total_number_of_nodes();
-        stats.classes = egraph.number_of_classes();
-        outcome.phases.push(stats);
+        stats.nodes = self.egraph.total_number_of_nodes();
+        stats.classes = self.egraph.number_of_classes();
+        self.outcome.phases.push(stats);
+        Ok(())
     }
-    Ok(outcome)
+
+    /// Searches and applies rules once. Returns how many sites taught the e-graph something, or `None` when it is full.
+    fn iterate(&mut self, active: &[usize], stats: &mut PhaseStats) -> Result<Option<usize>, RewriteError> {
+        let found = search_all(self.egraph, self.rules, active, self.matches, self.threads);
+        let (mut changed, mut full) = (0, false);
+        for (index, sites) in found {
+            let rule = &self.rules[index];
+            if sites.iter().any(|(_, cut)| *cut) {
+                self.outcome.limits.push(LimitHit::Matches { rule: rule.name.clone(), limit: self.matches });
+            }
+            for (variant, (matches, _)) in rule.variants.iter().zip(sites) {
+                stats.matches += matches.len();
+                changed += run_variant(self.egraph, index, rule, variant, &matches, self.log);
+                check(self.egraph, self.rules)?;
+            }
+            // `total_size` counts e-nodes that merged since, but it costs nothing to ask.
+            full = self.egraph.total_size() > self.nodes && self.egraph.total_number_of_nodes() > self.nodes;
+            if full {
+                self.outcome.limits.push(LimitHit::Nodes { rule: rule.name.clone(), limit: self.nodes });
+                break;
+            }
+        }
+        self.egraph.rebuild();
+        check(self.egraph, self.rules)?;
+        stats.applied += changed;
+        Ok((!full).then_some(changed))
+    }
 }
 
 fn active(rule: &Rule, phase: Phase) -> bool {

@@ -280,13 +280,22 @@ impl Builder<'_> {
             PatIndex::Is(index) => *index as usize,
             PatIndex::Bind(slot) => self.scalar(*slot)?.as_int().unwrap_or(0).max(0) as usize,
         };
-        let Pat::Call(call) = inner else {
+        let shared = if let Pat::Let(index) = inner { Some(*index) } else { None };
+        if let Some(first) = shared.and_then(|index| self.lets.get(&index)) {
+            let producer = self.graph.value(*first).producer;
+            return Ok(producer.and_then(|(node, _)| self.graph.node(node).output(index)));
+        }
+        let body = shared.map(|index| self.variant.lets[index].pat.clone());
+        let Pat::Call(call) = body.as_ref().unwrap_or(inner) else {
             return Err(self.error(self.example.span.clone(), "only an operator has several outputs"));
         };
         let sizes = call.args.iter().find_map(|a| if let Pat::Vector(slot) = a { Some(*slot) } else { None });
         let sizes = sizes.map(|slot| self.scalar(slot)).transpose()?;
         let outputs = sizes.and_then(|s| s.as_list().map(<[Value]>::len)).unwrap_or(0).max(index + 1).max(2);
         let first = self.call(call, chooser, dtype, outputs)?;
+        if let Some(index) = shared {
+            self.lets.insert(index, first);
+        }
         let Some((node, _)) = self.graph.value(first).producer else { return Ok(None) };
         Ok(self.graph.node(node).output(index))
     }

@@ -1,9 +1,9 @@
 //! The rewriter as a whole: type, import, saturate, extract, emit, verify.
 
 use crate::apply::Log;
-use crate::egraph::import::import;
+use crate::egraph::import::{Imported, import};
 use crate::egraph::node::ENode;
-use crate::emit::{Source, emit, provenance};
+use crate::emit::{Emitted, Source, emit, provenance};
 use crate::engine::{Limits, saturate};
 use crate::error::RewriteError;
 use crate::extract::cost::{Machine, cost};
@@ -79,23 +79,7 @@ fn run(
     let mut log = Log::default();
     let size = graph.node_count();
     let outcome = saturate(&mut imported.egraph, rules, &options.limits, size, options.threads, &mut log)?;
-    let egraph = &imported.egraph;
-    let roots: Vec<Id> = graph.outputs.iter().filter_map(|v| imported.class_of[v.0 as usize]).collect();
-    let mut original: HashMap<ENode, u32> = HashMap::new();
-    for (rank, (_, node)) in imported.nodes.iter().enumerate() {
-        original.entry(provenance::canonical(egraph, node)).or_insert(rank as u32);
-    }
-    let price = |id: Id, node: &ENode| match options.prefer_rewritten {
-        true if original.contains_key(node) => 1_000_000,
-        true => 1,
-        false => cost(egraph, &options.machine, node, &egraph[id].data),
-    };
-    let problem = problem(egraph, &roots, &original, &price);
-    let solution = solve(&problem, options.limits.kicks);
-    assert!(solution.cost <= solution.original, "extraction never returns a costlier program than the input");
-    let source =
-        Source { graph: &graph, imported: &imported, rules, log: &log, functions, threads: options.threads };
-    let emitted = emit(&source, &problem, &solution);
+    let emitted = extract(&graph, &imported, &log, functions, rules, options);
     let mut new = emitted.graph;
     new.compact().map_err(|_| RewriteError::Verify {
         when: "after rewriting",
@@ -118,6 +102,33 @@ fn run(
     report.limits.dedup();
     inner.into_iter().for_each(|r| report.absorb(r));
     Ok((new, report))
+}
+
+/// Chooses the cheapest program of the e-graph and builds its graph.
+fn extract(
+    graph: &Graph,
+    imported: &Imported,
+    log: &Log,
+    functions: &[Function],
+    rules: &RuleSet,
+    options: &Options,
+) -> Emitted {
+    let egraph = &imported.egraph;
+    let roots: Vec<Id> = graph.outputs.iter().filter_map(|v| imported.class_of[v.0 as usize]).collect();
+    let mut original: HashMap<ENode, u32> = HashMap::new();
+    for (rank, (_, node)) in imported.nodes.iter().enumerate() {
+        original.entry(provenance::canonical(egraph, node)).or_insert(rank as u32);
+    }
+    let price = |id: Id, node: &ENode| match options.prefer_rewritten {
+        true if original.contains_key(node) => 1_000_000,
+        true => 1,
+        false => cost(egraph, &options.machine, node, &egraph[id].data),
+    };
+    let problem = problem(egraph, &roots, &original, &price);
+    let solution = solve(&problem, options.limits.kicks);
+    assert!(solution.cost <= solution.original, "extraction never returns a costlier program than the input");
+    let source = Source { graph, imported, rules, log, functions, threads: options.threads };
+    emit(&source, &problem, &solution)
 }
 
 /// Rewrites the bodies of regions. A body that cannot be typed on its own stays as it is.
