@@ -16,9 +16,11 @@ mod tensor;
 #[cfg(test)]
 mod tests;
 mod types;
+mod value;
 
 pub use error::ImportError;
 pub(crate) use function::check_recursion;
+pub use value::load_value;
 
 use crate::entries::{carry, carry_unknown, opset_imports, pairs};
 use bytes::Bytes;
