@@ -1,18 +1,18 @@
 //! Binds a model's symbolic dims to the sizes of actual inputs.
 
 use crate::ExecError;
-use fusebox_ir::{Dim, Graph, Tensor, TensorType};
+use fusebox_ir::{Dim, Graph, TensorType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Sizes of the symbols of a run, by name.
 pub type Binding = BTreeMap<Arc<str>, i64>;
 
-/// Puts named tensors in the order of the graph's inputs. An input with a default may be absent.
+/// Puts named values in the order of the graph's inputs. An input with a default may be absent.
 ///
 /// # Errors
-/// A name that the graph does not have, or a required input without a tensor.
-pub fn arrange(graph: &Graph, given: &[(&str, Tensor)]) -> Result<Vec<Option<Tensor>>, ExecError> {
+/// A name that the graph does not have, or a required input without a value.
+pub fn arrange<T: Clone>(graph: &Graph, given: &[(&str, T)]) -> Result<Vec<Option<T>>, ExecError> {
     let names: Vec<&str> = graph.inputs.iter().map(|id| graph.value(*id).name.as_str()).collect();
     for (name, _) in given {
         if !names.contains(name) {
@@ -22,10 +22,10 @@ pub fn arrange(graph: &Graph, given: &[(&str, Tensor)]) -> Result<Vec<Option<Ten
     }
     let find = |id: &fusebox_ir::ValueId| {
         let value = graph.value(*id);
-        let tensor = given.iter().find(|(name, _)| *name == value.name).map(|(_, t)| t.clone());
-        match tensor.is_none() && value.constant.is_none() {
+        let found = given.iter().find(|(name, _)| *name == value.name).map(|(_, v)| v.clone());
+        match found.is_none() && value.constant.is_none() {
             true => Err(ExecError::MissingInput { name: value.name.clone(), expected: value.ty.to_string() }),
-            false => Ok(tensor),
+            false => Ok(found),
         }
     };
     graph.inputs.iter().map(find).collect()
@@ -92,7 +92,7 @@ fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fusebox_ir::DType;
+    use fusebox_ir::{DType, Tensor};
 
     fn graph() -> Graph {
         let mut graph = Graph::new();

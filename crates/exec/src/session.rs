@@ -120,23 +120,55 @@ impl Session {
         Ok((outputs, profile))
     }
 
+    /// Runs the model on named values, sequences and optionals among them.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_data(&self, inputs: &[(&str, Datum)]) -> Result<Vec<(String, Datum)>, ExecError> {
+        let outputs = self.execute(arrange(&self.graph, inputs)?, None)?;
+        Ok(self.output_names().zip(outputs).collect())
+    }
+
     fn run_with(
         &self,
         inputs: &[(&str, Tensor)],
         profile: Option<&mut Profile>,
     ) -> Result<Outputs, ExecError> {
-        let tensors = arrange(&self.graph, inputs)?;
-        let types: Vec<Option<TensorType>> = tensors.iter().map(|t| t.as_ref().map(Tensor::ty)).collect();
-        let outputs = match &*self.route(&types)? {
-            Route::Plan(plan) => plan.run(&self.team, &tensors, profile)?,
-            Route::Reference(_) => {
-                let data: Vec<Option<Datum>> = tensors.into_iter().map(|t| t.map(Datum::Tensor)).collect();
-                let outputs = Interpreter::new(&self.functions).run(&self.graph, &data, &[])?;
-                outputs.into_iter().map(Datum::into_tensor).collect::<Result<_, _>>()?
+        let data = arrange(&self.graph, inputs)?.into_iter().map(|t| t.map(Datum::Tensor)).collect();
+        let outputs = self.execute(data, profile)?.into_iter().map(Datum::into_tensor);
+        Ok(self.output_names().zip(outputs.collect::<Result<Vec<_>, _>>()?).collect())
+    }
+
+    fn output_names(&self) -> impl Iterator<Item = String> {
+        self.graph.outputs.iter().map(|id| self.graph.value(*id).name.clone())
+    }
+
+    fn execute(
+        &self,
+        data: Vec<Option<Datum>>,
+        profile: Option<&mut Profile>,
+    ) -> Result<Vec<Datum>, ExecError> {
+        let types: Vec<Option<TensorType>> =
+            data.iter().map(|d| d.as_ref()?.tensor().ok().map(Tensor::ty)).collect();
+        for (id, datum) in self.graph.inputs.iter().zip(&data) {
+            let value = self.graph.value(*id);
+            if value.ty.tensor().is_some() && datum.as_ref().is_some_and(|d| d.tensor().is_err()) {
+                let found =
+                    if matches!(datum, Some(Datum::Absent)) { "an absent optional" } else { "a sequence" };
+                let (name, expected) = (value.name.clone(), value.ty.to_string());
+                return Err(ExecError::InputType { name, expected, found: found.into() });
             }
-        };
-        let name = |id: &fusebox_ir::ValueId| self.graph.value(*id).name.clone();
-        Ok(self.graph.outputs.iter().map(name).zip(outputs).collect())
+        }
+        match &*self.route(&types)? {
+            Route::Plan(plan) => {
+                let tensors: Vec<Option<Tensor>> = data
+                    .into_iter()
+                    .map(|d| d.map(Datum::into_tensor).transpose())
+                    .collect::<Result<_, _>>()?;
+                Ok(plan.run(&self.team, &tensors, profile)?.into_iter().map(Datum::Tensor).collect())
+            }
+            Route::Reference(_) => Ok(Interpreter::new(&self.functions).run(&self.graph, &data, &[])?),
+        }
     }
 
     /// Calls `see` with the plan for given input types; `Err` holds why there is none and the reference runs instead.
