@@ -42,6 +42,7 @@ mod movement;
 mod normalization;
 mod pool;
 mod quantize;
+mod recurrent;
 mod reduction;
 mod resize;
 mod shape;

@@ -26,6 +26,7 @@ static FAMILIES: &[(&str, &[&dyn Op])] = &[
     ("normalization", crate::normalization::OPS),
     ("pool", crate::pool::OPS),
     ("quantize", crate::quantize::OPS),
+    ("recurrent", crate::recurrent::OPS),
     ("reduction", crate::reduction::OPS),
     ("resize", crate::resize::OPS),
     ("shape", crate::shape::OPS),

@@ -1,0 +1,14 @@
+//! Recurrent layers: a cell that walks a sequence and carries a state.
+
+mod activations;
+mod gru;
+mod layer;
+mod lstm;
+mod rnn;
+#[cfg(test)]
+mod testing;
+
+use crate::Op;
+
+/// The operators of this family.
+pub(crate) const OPS: &[&dyn Op] = &[&gru::Gru, &lstm::Lstm, &rnn::Rnn];
