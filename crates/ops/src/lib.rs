@@ -46,6 +46,8 @@ mod recurrent;
 mod reduction;
 mod resize;
 mod shape;
+mod signal;
+mod vision;
 
 pub use cost::{Cost, Shapes};
 pub use datum::Datum;

@@ -30,6 +30,8 @@ static FAMILIES: &[(&str, &[&dyn Op])] = &[
     ("reduction", crate::reduction::OPS),
     ("resize", crate::resize::OPS),
     ("shape", crate::shape::OPS),
+    ("signal", crate::signal::OPS),
+    ("vision", crate::vision::OPS),
 ];
 
 struct Table {

@@ -16,7 +16,7 @@ pub(crate) struct Gru;
 fn step(weights: &Direction<'_>, x: &[f64], state: &mut State, linear_before_reset: bool) {
     let (hidden, old) = (weights.hidden, &state.hidden);
     let gate = |row: usize| {
-        let sum = weights.from_input(row, x) + weights.from_state(row, old);
+        let sum = weights.input_product(row, x) + weights.state_product(row, old);
         weights.activate(0, sum + weights.wb[row] + weights.rb[row])
     };
     let update: Vec<f64> = (0..hidden).map(gate).collect();
@@ -25,11 +25,11 @@ fn step(weights: &Direction<'_>, x: &[f64], state: &mut State, linear_before_res
     let candidate = |neuron: usize| {
         let row = 2 * hidden + neuron;
         let from_state = if linear_before_reset {
-            reset[neuron] * (weights.from_state(row, old) + weights.rb[row])
+            reset[neuron] * (weights.state_product(row, old) + weights.rb[row])
         } else {
-            weights.from_state(row, &kept) + weights.rb[row]
+            weights.state_product(row, &kept) + weights.rb[row]
         };
-        weights.activate(1, weights.from_input(row, x) + from_state + weights.wb[row])
+        weights.activate(1, weights.input_product(row, x) + from_state + weights.wb[row])
     };
     let next = |neuron: usize| (1.0 - update[neuron]) * candidate(neuron) + update[neuron] * old[neuron];
     state.hidden = (0..hidden).map(next).collect();

@@ -46,12 +46,12 @@ pub(super) struct Direction<'a> {
 
 impl Direction<'_> {
     /// Row `row` of the input's weights times the input.
-    pub(super) fn from_input(&self, row: usize, x: &[f64]) -> f64 {
+    pub(super) fn input_product(&self, row: usize, x: &[f64]) -> f64 {
         dot(&self.w[row * x.len()..][..x.len()], x)
     }
 
     /// Row `row` of the state's weights times a state.
-    pub(super) fn from_state(&self, row: usize, state: &[f64]) -> f64 {
+    pub(super) fn state_product(&self, row: usize, state: &[f64]) -> f64 {
         dot(&self.r[row * state.len()..][..state.len()], state)
     }
 

@@ -18,7 +18,7 @@ fn step(weights: &Direction<'_>, x: &[f64], state: &mut State, couples: bool) {
     let old = std::mem::take(&mut state.hidden);
     let sum = |gate: usize, neuron: usize| {
         let row = gate * hidden + neuron;
-        weights.from_input(row, x) + weights.from_state(row, &old) + weights.wb[row] + weights.rb[row]
+        weights.input_product(row, x) + weights.state_product(row, &old) + weights.wb[row] + weights.rb[row]
     };
     let peephole = |gate: usize, neuron: usize| weights.peepholes[gate * hidden + neuron];
     for neuron in 0..hidden {

@@ -13,7 +13,7 @@ pub(crate) struct Rnn;
 
 fn step(weights: &Direction<'_>, x: &[f64], state: &mut State) {
     let neuron = |row: usize| {
-        let sum = weights.from_input(row, x) + weights.from_state(row, &state.hidden);
+        let sum = weights.input_product(row, x) + weights.state_product(row, &state.hidden);
         weights.activate(0, sum + weights.wb[row] + weights.rb[row])
     };
     state.hidden = (0..weights.hidden).map(neuron).collect();
