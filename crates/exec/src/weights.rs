@@ -36,6 +36,8 @@ impl Weights {
             return Ok(found);
         }
         let fresh = Arc::new(pack(tensor)?);
+        // The packed form is what runs: the file's pages need not stay beside it.
+        fusebox_kernels::mapped::release(tensor.data());
         self.packed.lock().map_err(|_| poisoned())?.insert(key, fresh.clone());
         Ok(fresh)
     }

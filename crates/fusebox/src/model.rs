@@ -28,6 +28,12 @@ impl Model {
         fusebox_onnx::load(path, options).map(Self).map_err(at)
     }
 
+    /// Takes the weights that lie in a mapped file out of memory. They are read again when they are looked at.
+    pub(crate) fn release_pages(&self) {
+        let constants = self.graph.values().filter_map(|(id, _)| self.graph.constant(id));
+        constants.for_each(|tensor| fusebox_kernels::mapped::release(tensor.data()));
+    }
+
     /// The model inside.
     pub fn into_inner(self) -> fusebox_ir::Model {
         self.0

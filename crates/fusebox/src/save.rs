@@ -51,6 +51,8 @@ pub fn save_verified(
     let stage = tempfile::Builder::new().prefix(".fusebox-").tempdir_in(&parent).map_err(fault)?;
     let staged = stage.path().join(name);
     let file = optimized.save(&staged, save).map_err(|error| error.about(path))?;
+    // What verification needs besides the models shall not come on top of what was only read once.
+    original.release_pages();
     let reopened = Model::open(&staged)?;
     let verification = verification::verify_written(original, optimized, &reopened, verify)?;
     if !verification.passed() {

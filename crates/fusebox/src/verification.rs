@@ -99,6 +99,7 @@ pub fn verify_optimized(
             return Ok(verification);
         }
     };
+    original.release_pages();
     verification.sizes = inputs.sizes.clone();
     let compare = |engine| {
         let how =

@@ -1,13 +1,35 @@
-//! Files as shared bytes: maps a file into memory so that a large model loads without being copied.
+//! Files as shared bytes: maps a file into memory so that a large model loads without being copied, and gives the
+//! pages back once their content was packed into another form.
 //!
 //! It lives here because mapping is `unsafe` in Rust and this crate is the only home of that. Knows no file format.
 //! The bytes are read-only and stay valid for as long as any slice of them lives, even after the file is renamed
 //! over or unlinked.
 
 use bytes::Bytes;
+use memmap2::Mmap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// Live maps by their first address: how [`release`] tells bytes of a file from bytes of the heap.
+static MAPS: Mutex<BTreeMap<usize, Weak<Mmap>>> = Mutex::new(BTreeMap::new());
+
+/// A map that leaves the list of live ones when its last slice is dropped.
+struct Owner(Arc<Mmap>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        MAPS.lock().unwrap_or_else(PoisonError::into_inner).remove(&(self.0.as_ptr() as usize));
+    }
+}
 
 /// Maps a whole file. An empty file gives empty bytes.
 ///
@@ -27,8 +49,32 @@ pub fn open(path: &Path) -> io::Result<Bytes> {
     }
     // SAFETY: the map is private and read-only, and `Bytes` keeps it alive for every slice. That nobody truncates
     // the file in place meanwhile is the documented condition of this function.
-    let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file)? };
-    Ok(Bytes::from_owner(map))
+    let map = Arc::new(unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file)? });
+    let key = map.as_ptr() as usize;
+    MAPS.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::downgrade(&map));
+    Ok(Bytes::from_owner(Owner(map)))
+}
+
+/// Takes the pages of mapped bytes out of memory; the next look at them reads the file again. Bytes that no file
+/// backs are left alone, as is everything where the system has no such call.
+pub fn release(bytes: &[u8]) {
+    let start = bytes.as_ptr() as usize;
+    let found = {
+        let maps = MAPS.lock().unwrap_or_else(PoisonError::into_inner);
+        maps.range(..=start).next_back().and_then(|(_, map)| map.upgrade())
+    };
+    let Some(map) = found else { return };
+    let offset = start - map.as_ptr() as usize;
+    if bytes.is_empty() || offset + bytes.len() > map.len() {
+        return;
+    }
+    #[cfg(unix)]
+    {
+        // SAFETY: the pages lie inside a live private map that was never writable, so dropping them loses nothing:
+        // their content comes back from the file. A refusal by the system only keeps the pages.
+        let _ =
+            unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes.len()) };
+    }
 }
 
 #[cfg(test)]
@@ -43,6 +89,22 @@ mod tests {
         let bytes = open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(&bytes.slice(1..)[..], b"bc");
+    }
+
+    #[test]
+    fn released_bytes_come_back_from_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        let content: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        let bytes = open(&path).unwrap();
+        assert_eq!(bytes, content);
+        release(&bytes);
+        release(&bytes[5000..5001]);
+        assert_eq!(bytes, content);
+        release(&content);
+        release(&[]);
+        assert_eq!(bytes, content);
     }
 
     #[test]
