@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::options::{DimArgs, ModelArg, PrecisionArgs, TargetArg, refuse_same_file};
 use clap::Args;
+use fusebox::measure;
 use fusebox::verification::{Verification, VerifyOptions};
 use fusebox::{
     Comparison, Decision, Error, Opset, OptimizeOptions, PrecisionReport, Report, SaveOptions, Tolerance,
@@ -166,13 +167,16 @@ impl Optimize {
         }
         let Times { load, optimize, write } = times;
         out.push_str(&format!(
-            "wrote {} ({}, opset {}); {} to load, {} to optimize, {} to write\n",
+            "wrote {} ({}, opset {}); {} to load, {} to optimize, {} to write{}\n",
             self.output.display(),
             number::bytes((written.model_bytes + written.data_bytes) as f64),
             written.opset.map_or_else(|| "-".into(), |o| o.to_string()),
             number::seconds(*load),
             number::seconds(*optimize),
             number::seconds(*write),
+            measure::peak_memory()
+                .map(|m| format!("; memory at most {}", number::bytes(m as f64)))
+                .unwrap_or_default(),
         ));
         out
     }
@@ -224,6 +228,7 @@ impl Optimize {
                       "ir_version": written.ir_version, "functions": written.functions },
             "seconds": { "load": times.load, "optimize": times.optimize, "write": times.write,
                          "verify": verification.map(|v| v.seconds) },
+            "peak_memory_bytes": measure::peak_memory(),
         })
     }
 }

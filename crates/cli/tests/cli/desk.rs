@@ -72,6 +72,7 @@ impl Desk {
 pub(crate) fn settings() -> insta::Settings {
     let mut settings = fusebox_testing::snapshot::settings("cli");
     settings.add_filter(r"\b\d+(\.\d+)? ?(ns|µs|us|ms|s)\b", "[time]");
+    settings.add_filter(r"memory at most [\d.]+ [KMG]iB", "memory at most [memory]");
     settings.add_filter(
         r"cosine \d(\.\d+)?, relative error \S+, signal to noise \S+ dB",
         "cosine [c], relative error [e], signal to noise [q] dB",
