@@ -13,11 +13,19 @@ mod tensors;
 use context::Context;
 use std::process::ExitCode;
 
+/// Exit code after an interrupt: 128 and the number of the signal, as shells have it.
+const INTERRUPTED: i32 = 130;
+
 fn main() -> ExitCode {
     let matches = match commands::parser().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return usage(&error),
     };
+    // Without a handler the program is interrupted all the same, only less tidily.
+    drop(ctrlc::set_handler(|| {
+        fusebox::discard_unfinished();
+        std::process::exit(INTERRUPTED);
+    }));
     let Some((name, own)) = matches.subcommand() else { return ExitCode::from(2) };
     let globals = options::Globals::of(&matches);
     let cx = Context::new(name, &globals);

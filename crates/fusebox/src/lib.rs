@@ -46,7 +46,7 @@ pub use fusebox_exec::{ExecError, Profile, Session, SessionOptions, StepTime};
 pub use fusebox_ir::diff::{Diff, DiffOptions, LineKind};
 pub use fusebox_ir::{DType, Tensor};
 pub use fusebox_kernels as kernels;
-pub use fusebox_onnx::{LoadOptions, Opset, SaveOptions, SaveReport, Target};
+pub use fusebox_onnx::{LoadOptions, Opset, SaveOptions, SaveReport, Target, discard_unfinished};
 pub use fusebox_quant::{Decision, Precision, PrecisionReport};
 pub use fusebox_rewrite::{RewriteError, Rule, RuleError, RuleSet};
 pub use inputs::Inputs;

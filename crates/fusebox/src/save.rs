@@ -5,7 +5,7 @@
 
 use crate::verification::{self, Verification, VerifyOptions};
 use crate::{Error, Model};
-use fusebox_onnx::{ExportError, SaveOptions, SaveReport};
+use fusebox_onnx::{ExportError, SaveOptions, SaveReport, Unfinished};
 use std::path::{Path, PathBuf};
 
 impl Model {
@@ -49,6 +49,7 @@ pub fn save_verified(
         _ => PathBuf::from("."),
     };
     let stage = tempfile::Builder::new().prefix(".fusebox-").tempdir_in(&parent).map_err(fault)?;
+    let _listed = Unfinished::new(stage.path());
     let staged = stage.path().join(name);
     let file = optimized.save(&staged, save).map_err(|error| error.about(path))?;
     // What verification needs besides the models shall not come on top of what was only read once.

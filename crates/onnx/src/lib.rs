@@ -11,6 +11,9 @@ pub mod import;
 mod inline;
 mod upgrade;
 
-pub use export::{DataFile, ExportError, Opset, SaveOptions, SaveReport, Target, save, to_bytes};
+pub use export::{
+    DataFile, ExportError, Opset, SaveOptions, SaveReport, Target, Unfinished, discard_unfinished, save,
+    to_bytes,
+};
 pub use import::{ImportError, LoadOptions, load, load_bytes, load_value};
 pub use inline::{ExpandError, expand_functions};

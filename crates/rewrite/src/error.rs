@@ -12,7 +12,7 @@ pub enum RewriteError {
     #[error(transparent)]
     Rule(#[from] Box<RuleError>),
     /// A rule file that cannot be read.
-    #[error("cannot read the rule file {path}: {source}")]
+    #[error("cannot read the rule file {path:?}: {source}")]
     Read {
         /// Path.
         path: String,
@@ -62,6 +62,9 @@ impl Diagnostic for RewriteError {
     fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
         match self {
             Self::Rule(error) => Diagnostic::help(&**error),
+            Self::Read { .. } => Some(Box::new(
+                "give the path of a file of rules; `fusebox rules show NAME` prints what one looks like",
+            )),
             Self::NoSuchRule { .. } => Some(Box::new("`fusebox rules list` prints the names")),
             Self::Conflict { rule, .. } => Some(Box::new(format!(
                 "the graph was left as it was; `--disable {rule}` goes on without the rule"

@@ -50,6 +50,9 @@ impl ExportError {
             Self::Write { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 "free some space or write to another disk; nothing was changed"
             }
+            Self::Write { source, .. } if source.kind() == std::io::ErrorKind::FileTooLarge => {
+                "the limit on file sizes (`ulimit -f`) or the file system does not allow it; nothing was changed"
+            }
             Self::Write { .. } => "check that the folder exists and can be written to; nothing was changed",
             Self::NotAFile { .. } => "give the path of a file",
             Self::DataName { .. } => "the data file is put beside the model: give its name without folders",

@@ -3,6 +3,7 @@
 
 use super::ExportError;
 use super::tensor::Layout;
+use super::unfinished::Unfinished;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -19,13 +20,14 @@ pub(super) fn write_files(path: &Path, model: Fill<'_>, layout: Option<&Layout>)
             let data_path = folder.join(&layout.name);
             check_target(&data_path)?;
             let fill = |out: &mut dyn Write| write_layout(layout, out);
-            Some((temporary(&folder, &data_path, &fill)?, data_path))
+            let (data, listed) = temporary(&folder, &data_path, &fill)?;
+            Some((data, listed, data_path))
         }
         None => None,
     };
-    let model = temporary(&folder, path, model)?;
+    let (model, _listed) = temporary(&folder, path, model)?;
     let mut fresh_data = None;
-    if let Some((data, data_path)) = data {
+    if let Some((data, _listed, data_path)) = data {
         let was_there = data_path.exists();
         persist(data, &data_path)?;
         fresh_data = Some(data_path).filter(|_| !was_there);
@@ -55,7 +57,7 @@ fn check_target(path: &Path) -> Result<(), ExportError> {
     }
 }
 
-fn temporary(folder: &Path, path: &Path, fill: Fill<'_>) -> Result<NamedTempFile, ExportError> {
+fn temporary(folder: &Path, path: &Path, fill: Fill<'_>) -> Result<(NamedTempFile, Unfinished), ExportError> {
     let fault = |source| ExportError::Write { path: path.to_owned(), source };
     let mut builder = tempfile::Builder::new();
     builder.prefix(".fusebox-").suffix(".part");
@@ -63,9 +65,10 @@ fn temporary(folder: &Path, path: &Path, fill: Fill<'_>) -> Result<NamedTempFile
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder.tempfile_in(folder).map_err(fault)?;
+    let listed = Unfinished::new(file.path());
     fill(file.as_file_mut()).map_err(fault)?;
     file.as_file().sync_all().map_err(fault)?;
-    Ok(file)
+    Ok((file, listed))
 }
 
 fn persist(file: NamedTempFile, path: &Path) -> Result<(), ExportError> {

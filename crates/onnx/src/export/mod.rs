@@ -14,8 +14,10 @@ mod names;
 mod node;
 mod tensor;
 mod types;
+mod unfinished;
 
 pub use error::ExportError;
+pub use unfinished::{Unfinished, discard_unfinished};
 
 use crate::entries::{UNKNOWN, push_opsets, push_pair};
 use fusebox_ir::{DType, Graph, Model};

@@ -33,7 +33,7 @@ pub enum ImportError {
     #[error("the model has no graph")]
     NoGraph,
     /// A domain that is used but not imported.
-    #[error("{owner} imports no opset for domain {domain:?}, which node {node} ({op}) needs")]
+    #[error("{owner} imports no opset for domain {domain:?}, which node {node} needs")]
     UndeclaredOpset { owner: String, domain: String, node: String, op: String },
     /// Two versions for one domain, or a version below one.
     #[error("{owner} imports opset {version} of domain {domain:?}{}", conflict(*.other))]
@@ -147,7 +147,7 @@ impl ImportError {
             Self::ExternalWithoutFolder { .. } => "load the model by its path, so that its data can be found beside it",
             Self::ExternalEntry { .. } => "the file is damaged or its writer is at fault: export it again",
             Self::ExternalOutside { .. } => {
-                "data must lie in the model's folder: move it there, or allow another folder with `LoadOptions::data_root`"
+                "data must lie in the model's folder: move it there, or allow another folder with `--data-root DIR` (`LoadOptions::data_root`)"
             }
             Self::ExternalMissing { .. } => "copy the data file to where the model expects it, beside the model",
             Self::ExternalShort { .. } => "the data file is cut off or belongs to another model: copy it again",

@@ -176,12 +176,13 @@ impl Compiler<'_> {
             return Ok(());
         }
         let takes = match (least, most) {
-            (least, usize::MAX) => format!("at least {least}"),
-            (least, most) if least == most => least.to_string(),
-            (least, most) => format!("{least} to {most}"),
+            (least, usize::MAX) => format!("at least {least} operands"),
+            (1, 1) => "1 operand".to_owned(),
+            (least, most) if least == most => format!("{least} operands"),
+            (least, most) => format!("{least} to {most} operands"),
         };
         let (op, found) = (&call.op, call.args.len());
-        Err(self.error(span.clone(), format!("`{op}` takes {takes} operands, found {found}")))
+        Err(self.error(span.clone(), format!("`{op}` takes {takes}, found {found}")))
     }
 
     fn check_attr(&self, op: &OpName, name: &str, span: &Span) -> Result<()> {
@@ -437,7 +438,8 @@ impl Compiler<'_> {
         };
         let (least, most) = function.arity;
         if !(least..=most).contains(&args.len()) {
-            let reason = format!("`{name}` takes {least} operands, found {}", args.len());
+            let plural = if least == 1 { "" } else { "s" };
+            let reason = format!("`{name}` takes {least} operand{plural}, found {}", args.len());
             return Err(self.error(span.clone(), reason));
         }
         Ok(Expr::Call(function, self.exprs(args)?))
