@@ -130,13 +130,14 @@ impl Plan {
             .map_err(|error| ExecError::Lowering { node: "plan".into(), reason: error.to_string() })?;
         let inputs = inputs.iter().map(|view| Some(spans.of(view.as_ref()?.buffer()?))).collect();
         let resolve = |(view, id): (&View, &ValueId)| match (&view.place, &constants[id.0 as usize]) {
-            (Place::Buffer(buffer), _) => {
-                Output::Arena { dtype: view.dtype, dims: view.dims().to_vec(), span: spans.of(*buffer) }
+            (Place::Buffer(_), _) => {
+                let span = spans.exactly(view).map_err(|e| ExecError::lowering("output", &e))?;
+                Ok(Output::Arena { dtype: view.dtype, dims: view.dims().to_vec(), span })
             }
-            (Place::Constant(_), Some(tensor)) => Output::Constant(tensor.clone()),
+            (Place::Constant(_), Some(tensor)) => Ok(Output::Constant(tensor.clone())),
             (Place::Constant(_), None) => unreachable!("finish_output copies views of constants"),
         };
-        let outputs = outputs.iter().zip(&graph.outputs).map(resolve).collect();
+        let outputs = outputs.iter().zip(&graph.outputs).map(resolve).collect::<Result<_, ExecError>>()?;
         Ok(Self { program, arena: Mutex::new(Arena::new(arena_len)), inputs, outputs, steps: infos })
     }
 

@@ -83,10 +83,11 @@ pub(super) fn lower(cx: &mut Lower<'_>, id: NodeId, reason: String) {
         Ok(())
     });
     let reads: Vec<BufferId> = inputs.views.iter().filter_map(View::buffer).collect();
-    let (sources, sinks) = (reads.clone(), outputs.clone());
+    let (sources, sinks) = (inputs.views, outputs.clone());
     let build = move |spans: &super::Spans<'_>| {
-        let of = |ids: &[BufferId]| ids.iter().map(|id| spans.of(*id)).collect::<Vec<Span>>();
-        Ok(Box::new(HostStep::new(name, of(&sources), of(&sinks), body)) as Box<dyn fusebox_kernels::Step>)
+        let sources = sources.iter().map(|view| spans.exactly(view)).collect::<Result<Vec<Span>, _>>()?;
+        let sinks = sinks.iter().map(|id| spans.of(*id)).collect();
+        Ok(Box::new(HostStep::new(name, sources, sinks, body)) as Box<dyn fusebox_kernels::Step>)
     };
     let fallback = Some(reason);
     cx.steps.push(Pending { nodes: vec![id], reads, writes: outputs, fallback, build: Box::new(build) });

@@ -102,6 +102,15 @@ impl Spans<'_> {
         let len = span.len.checked_sub(skip).ok_or_else(short)?;
         Ok(Span { offset: span.offset + skip, len })
     }
+
+    /// The bytes of a dense view and no others: it may be the first part of a larger buffer.
+    pub fn exactly(&self, view: &View) -> Result<Span, SpecError> {
+        let (tail, len) = (self.tail(view)?, view.len() * view.element_size());
+        if len > tail.len {
+            return Err(SpecError { reason: format!("a view of {len} bytes lies in {} bytes", tail.len) });
+        }
+        Ok(Span { len, ..tail })
+    }
 }
 
 /// Builds the step once spans are known.
