@@ -9,7 +9,7 @@ use crate::op::{Edit, Eval, Infer, Inferred, Op, Purity, QuantRole, Schema};
 use crate::versions::{constant_input, refuse};
 use crate::view::view_bools;
 use crate::{Datum, EvalError, InferError, VersionError};
-use fusebox_ir::{DType, Tensor, TensorType};
+use fusebox_ir::{Attrs, DType, Node, OpName, Tensor, TensorType, Type};
 
 static SCHEMA: Schema =
     Schema { purity: Purity::Random, ..Schema::onnx("Dropout", &[1, 6, 7, 10, 12, 13, 22], (1, 3), (1, 2)) };
@@ -54,8 +54,8 @@ impl Op for Dropout {
         if edit.opset >= 12 {
             return Ok(());
         }
-        if edit.opset < 10 && edit.node().output(1).is_some() {
-            return Err(refuse(edit, "its mask had the type of the data before opset 10"));
+        if edit.opset < 10 {
+            cast_mask(edit);
         }
         let ratio = edit.node().attrs.float_or("ratio", 0.5);
         edit.node().attrs.remove("ratio");
@@ -81,11 +81,28 @@ impl Op for Dropout {
     }
 }
 
+/// Before opset 10 the mask had the type of the data.
+fn cast_mask(edit: &mut Edit<'_>) {
+    let (node, input) = (edit.node, edit.node().input(0));
+    let (Some(mask), Some(data)) = (edit.node().output(1), input) else { return };
+    let mut outputs = edit.node().outputs.clone();
+    // Exporters name the mask also where nobody reads it.
+    outputs.truncate(1);
+    let is_read = edit.graph.outputs.contains(&mask) || !edit.graph.readers()[mask.0 as usize].is_empty();
+    if is_read {
+        outputs.push(Some(edit.graph.add_typed(Type::Unknown)));
+    }
+    edit.graph.set_outputs(node, outputs.clone());
+    if let Some(flags) = outputs.get(1) {
+        let cast = Node::new(OpName::onnx("CastLike"), [*flags, Some(data)], [Some(mask)], Attrs::new());
+        edit.graph.add_node(cast);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::check::{refusal, run_all, t};
-    use fusebox_ir::Attrs;
 
     #[test]
     fn inference_keeps_everything() {
@@ -101,6 +118,27 @@ mod tests {
         assert_eq!(crate::check::run(&Dropout, &Attrs::new(), &zero), t(&[1], &[1f32]));
         let message = refusal(&Dropout, &Attrs::new(), &[t(&[1], &[1f32]), t(&[], &[0.5f32]), flag]);
         assert_eq!(message, "Dropout in training mode is not supported");
+    }
+
+    #[test]
+    fn an_old_mask_is_cast_where_it_is_read() {
+        for is_read in [false, true] {
+            let x = t(&[2], &[1f32, 2.0]);
+            let (mut graph, node) =
+                crate::forms::testing::node(&Dropout, Attrs::new(), std::slice::from_ref(&x));
+            graph.outputs.extend(graph.node(node).output(0));
+            let mask = graph.add_typed(TensorType::known(DType::F32, &[2]));
+            let first = graph.node(node).output(0);
+            graph.set_outputs(node, [first, Some(mask)]);
+            if is_read {
+                graph.outputs.push(mask);
+            }
+            Dropout.upgrade(&mut Edit { graph: &mut graph, node, opset: 9 }).unwrap();
+            assert_eq!(graph.node(node).outputs.len(), 1 + usize::from(is_read));
+            let found = crate::Interpreter::new(&[]).run(&graph, &[], &[]).unwrap();
+            let expected = [x.into(), t(&[2], &[1f32, 1.0]).into()];
+            assert_eq!(found, expected[..1 + usize::from(is_read)]);
+        }
     }
 
     #[test]

@@ -2,15 +2,16 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Range.html>.
 
-use crate::forms::{drop_int, existed};
+use crate::forms::{drop_int, existed, set_input};
 use crate::inference::elements;
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::select::checked_count;
 use crate::sizes::{is_index, unknown};
+use crate::versions::{add_node, input_rank};
 use crate::view::{dispatch, one};
 use crate::{Datum, EvalError, InferError, VersionError};
-use fusebox_ir::{DType, Dim, Tensor, TensorType};
+use fusebox_ir::{Attrs, DType, Dim, Tensor, TensorType};
 
 static SCHEMA: Schema = Schema::onnx("Range", &[11, 27], (3, 3), (1, 1));
 
@@ -54,8 +55,19 @@ impl Op for Range {
 
     fn downgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
         existed(&SCHEMA, edit)?;
+        for index in 0..3 {
+            scalar_bound(edit, index);
+        }
         if edit.opset < 27 { drop_int(&SCHEMA, edit, "stash_type", 1) } else { Ok(()) }
     }
+}
+
+/// Bounds are scalars. Exporters also write vectors of one, which runtimes refuse as soon as a file says their shape.
+fn scalar_bound(edit: &mut Edit<'_>, index: usize) {
+    let Some(value) = edit.node().input(index).filter(|_| input_rank(edit, index) == Some(1)) else { return };
+    let shape = edit.graph.add_constant("", Tensor::vector(Vec::<i64>::new()));
+    let scalar = add_node(edit, "Reshape", &[value, shape], Attrs::new());
+    set_input(edit, index, Some(scalar));
 }
 
 fn scalar<T: Number>(tensor: &Tensor) -> Result<T, EvalError> {
@@ -106,11 +118,23 @@ mod tests {
     use super::*;
     use crate::check::{refusal, run};
     use crate::sizes::testing::{infer_one, symbolic};
-    use fusebox_ir::Attrs;
     use fusebox_ir::tensor::Element;
 
     fn range<T: Element>(start: T, limit: T, delta: T) -> Tensor {
         run(&Range, &Attrs::new(), &[start, limit, delta].map(Tensor::scalar))
+    }
+
+    #[test]
+    fn vectors_of_one_are_written_as_scalars() {
+        let inputs = [Tensor::scalar(0i64), Tensor::vector(vec![3i64]), Tensor::scalar(1i64)];
+        let (mut graph, node) = crate::forms::testing::node(&Range, Attrs::new(), &inputs);
+        graph.outputs.extend(graph.node(node).output(0));
+        Range.downgrade(&mut Edit { graph: &mut graph, node, opset: 20 }).unwrap();
+        let producer = |index| graph.value(graph.node(node).input(index).unwrap()).producer;
+        assert_eq!((producer(0), producer(2)), (None, None));
+        assert!(graph.node(producer(1).unwrap().0).op.is("Reshape"));
+        let found = crate::Interpreter::new(&[]).run(&graph, &[], &[]).unwrap();
+        assert_eq!(found, [Tensor::vector(vec![0i64, 1, 2]).into()]);
     }
 
     #[test]
