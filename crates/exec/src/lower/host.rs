@@ -28,6 +28,8 @@ impl Slots {
         }
         let view = cx.view(value);
         let view = cx.dense(view);
+        // A view of a constant has no buffer that the body could be given.
+        let view = cx.in_arena(view);
         let (dtype, dims) = (view.dtype, view.dims().to_vec());
         self.slots.push(Slot::Buffer { position: self.views.len(), dtype, dims });
         self.views.push(view);
