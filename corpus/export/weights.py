@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 NORMS = (nn.LayerNorm, nn.GroupNorm)
-CONVS = (nn.Conv1d, nn.Conv2d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Projections to queries and keys: sharper attention, a dozen tokens rather than all of them.
 SHARP = re.compile(r"(query|key|q_proj|k_proj)$")
 # Projections back into the residual stream: each layer adds to it and does not drown it.
@@ -38,13 +39,13 @@ def _settle_module(module: nn.Module, gain: float, generator: torch.Generator, s
         seen.add(id(parameter))
         mean, std = _moments(module, name, parameter)
         parameter.normal_(mean, std * gain, generator=generator)
-    if isinstance(module, nn.BatchNorm2d):
+    if isinstance(module, BATCH_NORMS) and module.running_mean is not None:
         module.running_mean.normal_(0.0, 0.2, generator=generator)
         module.running_var.uniform_(0.5, 2.0, generator=generator)
 
 
 def _moments(module: nn.Module, name: str, parameter: torch.Tensor) -> tuple[float, float]:
-    if isinstance(module, (*NORMS, nn.BatchNorm2d)) or "norm" in type(module).__name__.lower():
+    if isinstance(module, (*NORMS, *BATCH_NORMS)) or "norm" in type(module).__name__.lower():
         return (1.0, 0.15) if name == "weight" else (0.0, 0.15)
     if name.endswith("bias"):
         return 0.0, 0.1
