@@ -1,6 +1,6 @@
 //! What commands answer on small models of the corpus.
 
-use crate::desk::{Desk, table_settings};
+use crate::desk::{Desk, measured_settings, table_settings};
 
 fn answers(name: &str, model: &str, arguments: &[&str]) {
     let desk = Desk::new();
@@ -37,6 +37,24 @@ fn optimize_attention() {
 fn lower_precision() {
     let arguments = ["optimize digits_cnn.onnx -o int8.onnx --int8 --tolerance cosine=0.99 --disable conv.*"];
     answers("optimize-int8", "torchscript/digits_cnn.onnx", &arguments);
+}
+
+/// What is measured differs from run to run: the shape of the answer is what stays.
+#[test]
+fn run_verify_and_bench() {
+    let desk = Desk::new();
+    desk.corpus("mobilenet_block.onnx");
+    let arguments = [
+        "optimize mobilenet_block.onnx -o fused.onnx --quiet",
+        "run fused.onnx -o out.npz",
+        "run mobilenet_block.onnx --reference --json",
+        "verify mobilenet_block.onnx fused.onnx",
+        "verify mobilenet_block.onnx fused.onnx --tolerance rel=1e-12",
+        "bench fused.onnx --baseline mobilenet_block.onnx --runs 2 --threads 1",
+    ];
+    let text: Vec<String> = arguments.iter().map(|arguments| desk.run(arguments)).collect();
+    assert_eq!(desk.files(), ["fused.onnx", "mobilenet_block.onnx", "out.npz"]);
+    measured_settings().bind(|| insta::assert_snapshot!("run-verify-bench", text.join("\n")));
 }
 
 #[test]

@@ -88,3 +88,11 @@ pub(crate) fn table_settings() -> insta::Settings {
     settings.add_filter(r" {2,}", "  ");
     settings
 }
+
+/// As [`table_settings`], for answers that hold measured numbers.
+pub(crate) fn measured_settings() -> insta::Settings {
+    let mut settings = table_settings();
+    settings.add_filter(r"-?\b\d+\.\d+(e-?\d+)?", "[n]");
+    settings.add_filter(r"(\[n\]|\b\d+) ?(GFLOP/s|MFLOP|KiB|MiB|dB|%|×)", "[n] $2");
+    settings
+}

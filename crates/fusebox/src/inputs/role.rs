@@ -3,6 +3,7 @@
 //! A name only breaks ties: whether a mask is wanted as ones or as zeros follows from which branch of a Where holds
 //! the large negative number, not from how the mask is called.
 
+use fusebox_ir::graph::FUSEBOX;
 use fusebox_ir::{DType, Graph, Node, NodeId, TensorType, ValueId};
 use serde::Serialize;
 use smallvec::SmallVec;
@@ -163,10 +164,11 @@ impl<'g> Walk<'g> {
     }
 
     fn visit(&mut self, node: &Node, slot: usize, step: Step) {
-        if !node.op.domain.is_empty() {
-            return;
-        }
         match (&*node.op.name, slot) {
+            // An optimized model is given what its original is given.
+            ("Conv", 0) => self.uses.convolved = true,
+            ("Attention", 3) if &*node.op.domain == FUSEBOX => self.uses.added |= step.verbatim,
+            _ if !node.op.domain.is_empty() => {}
             ("Gather" | "GatherElements", 1) => self.index(node, node.attrs.int_or("axis", 0), step),
             ("OneHot", 0) => self.limit(node.input(1).and_then(|v| self.scalar(v)).map(|d| d as i64), step),
             (
@@ -185,7 +187,6 @@ impl<'g> Walk<'g> {
             ("Sub", 1) => self.complement(node, step),
             ("Mul", _) => self.scale(node, step),
             ("Add", _) => self.uses.added |= step.verbatim,
-            ("Conv", 0) => self.uses.convolved = true,
             ("Reshape" | "Expand" | "Tile" | "Slice" | "TopK" | "Split" | "Pad" | "Resize", _)
             | ("ConstantOfShape" | "Range", _) => self.uses.counts = true,
             _ => {}
@@ -294,7 +295,7 @@ impl<'g> Walk<'g> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fusebox_ir::{Attrs, Builder, Tensor};
+    use fusebox_ir::{Attrs, Builder, OpName, Tensor};
 
     fn i64s(b: &mut Builder, name: &str) -> ValueId {
         b.input(name, TensorType::known(DType::I64, &[1, 8]))
@@ -308,6 +309,23 @@ mod tests {
         let cast = b.op_with("Cast", &[ids], Attrs::new().with("to", 7));
         let rows = b.op("Gather", &[table, cast]);
         assert_eq!(of(&b.finish(&[rows]), ids), Role::Ids { below: 30 });
+    }
+
+    #[test]
+    fn fused_operators_show_what_an_input_is_for() {
+        let mut b = Builder::new();
+        let image = b.input("x", TensorType::known(DType::F32, &[1, 3, 8, 8]));
+        let mask = b.input("attn_mask", TensorType::known(DType::F32, &[8, 8]));
+        let weights = b.constant(Tensor::from_vec(vec![2, 3, 1, 1], vec![0f32; 6]).unwrap());
+        let mut node = |name: &str, inputs: &[ValueId]| {
+            let inputs: Vec<_> = inputs.iter().copied().map(Some).collect();
+            b.node(OpName::fusebox(name), &inputs, 1, Attrs::new());
+        };
+        node("Conv", &[image, weights]);
+        node("Attention", &[image, image, image, mask]);
+        let graph = b.finish(&[]);
+        assert_eq!(of(&graph, image), Role::Image);
+        assert_eq!(of(&graph, mask), Role::Mask { keep: 0, hide: -1000 });
     }
 
     #[test]
