@@ -1,16 +1,18 @@
-//! A plan: the steps that carry out one graph for one signature of input shapes, and the arena they share.
+//! A plan: the steps that carry out one graph for one signature of input shapes.
+//!
+//! Every value has a known size and a place in the arena. Graphs that data cuts in pieces are not its affair: see
+//! [`crate::segment`].
 
 use crate::ExecError;
 use crate::buffers::{self, Buffer};
+use crate::engine::Engine;
 use crate::lower::{Lower, Spans};
 use crate::profile::{Profile, StepTime};
 use crate::view::{Place, View};
-use crate::weights::Weights;
-use fusebox_ir::{DType, Dim, Function, Graph, NodeId, Tensor, ValueId};
-use fusebox_kernels::{Arena, Isa, Program, RunError, Span, Team};
+use fusebox_ir::{DType, Graph, NodeId, Tensor, ValueId};
+use fusebox_kernels::{Program, RunError, Span};
 use fusebox_ops::{Cost, Shapes};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Largest arena a plan may ask for: more than any machine this is meant for has, so larger means a broken model.
@@ -41,24 +43,10 @@ enum Output {
 /// Compiled steps over one arena.
 pub struct Plan {
     program: Program,
-    arena: Mutex<Arena>,
     inputs: Vec<Option<Span>>,
     outputs: Vec<Output>,
     /// The steps, in order.
     pub steps: Vec<StepInfo>,
-}
-
-/// Values whose sizes only the data decides, or that are no tensors: such a graph cannot be planned.
-pub fn unplannable(graph: &Graph, constants: &[Option<Tensor>], needed: &[NodeId]) -> Option<String> {
-    let mut values: Vec<ValueId> = graph.inputs.clone();
-    values.extend(needed.iter().flat_map(|id| graph.node(*id).outputs.iter().flatten().copied()));
-    let fixed = |value: &ValueId| {
-        constants[value.0 as usize].is_some()
-            || graph.value(*value).ty.tensor().is_some_and(|t| t.dtype.bits() >= 8 && t.sizes().is_some())
-    };
-    let value = values.iter().find(|v| !fixed(v))?;
-    let value = graph.value(*value);
-    Some(format!("{:?} is {}: its size or type is known only at run time", value.name, value.ty))
 }
 
 /// Nodes that the outputs need, in topological order, given that constants need none.
@@ -79,30 +67,28 @@ pub fn needed_nodes(graph: &Graph, constants: &[Option<Tensor>]) -> Vec<NodeId> 
     order.into_iter().filter(|id| needed.contains(id)).collect()
 }
 
-impl Plan {
-    /// Compiles a graph whose values all have known sizes.
-    ///
-    /// # Errors
-    /// The node that a kernel refuses, or an arena over [`MAX_ARENA`].
-    pub fn compile(
-        graph: &Graph,
-        constants: &[Option<Tensor>],
-        needed: &[NodeId],
-        weights: &Weights,
-        functions: &Arc<[Function]>,
-        isa: Option<Isa>,
-    ) -> Result<Self, ExecError> {
-        check_sizes(graph, constants, needed)?;
-        let mut cx = Lower::new(graph, constants, weights, functions, isa);
-        let inputs: Vec<Option<View>> = graph.inputs.iter().map(|id| declare_input(&mut cx, *id)).collect();
-        for group in crate::lower::schedule(graph, constants, needed) {
-            let at = |error| ExecError::lowering(graph.describe(group[group.len() - 1]), &error);
-            cx.group(&group).map_err(at)?;
-        }
-        let outputs: Vec<View> = graph.outputs.iter().map(|id| finish_output(&mut cx, *id)).collect();
-        Self::assemble(cx, &inputs, &outputs)
+/// Compiles a graph whose values all have known sizes. `needed` are its nodes, inputs first.
+///
+/// # Errors
+/// The node that a kernel refuses, or an arena over [`MAX_ARENA`].
+pub fn compile(
+    graph: &Graph,
+    constants: &[Option<Tensor>],
+    needed: &[NodeId],
+    engine: &Engine,
+) -> Result<Plan, ExecError> {
+    check_sizes(graph, constants, needed)?;
+    let mut cx = Lower::new(graph, constants, &engine.weights, &engine.functions, engine.isa);
+    let inputs: Vec<Option<View>> = graph.inputs.iter().map(|id| declare_input(&mut cx, *id)).collect();
+    for group in crate::lower::schedule(graph, constants, needed) {
+        let at = |error| ExecError::lowering(graph.describe(group[group.len() - 1]), &error);
+        cx.group(&group).map_err(at)?;
     }
+    let outputs: Vec<View> = graph.outputs.iter().map(|id| finish_output(&mut cx, *id)).collect();
+    Plan::assemble(cx, &inputs, &outputs)
+}
 
+impl Plan {
     fn assemble(cx: Lower<'_>, inputs: &[Option<View>], outputs: &[View]) -> Result<Self, ExecError> {
         let (graph, constants) = (cx.graph, cx.constants);
         let lives = lives(&cx, inputs, outputs);
@@ -138,7 +124,7 @@ impl Plan {
             (Place::Constant(_), None) => unreachable!("finish_output copies views of constants"),
         };
         let outputs = outputs.iter().zip(&graph.outputs).map(resolve).collect::<Result<_, ExecError>>()?;
-        Ok(Self { program, arena: Mutex::new(Arena::new(arena_len)), inputs, outputs, steps: infos })
+        Ok(Self { program, inputs, outputs, steps: infos })
     }
 
     /// Bytes of the arena.
@@ -146,26 +132,27 @@ impl Plan {
         self.program.arena_len()
     }
 
-    /// Runs the plan. `inputs` are in the order of the graph's inputs and have the sizes it was compiled for.
+    /// Runs the plan. `inputs` are in the order of the graph's inputs and have the sizes it was compiled for; what was
+    /// measured is added to `profile`.
     ///
     /// # Errors
     /// The node whose step failed.
     pub fn run(
         &self,
-        team: &Team,
-        inputs: &[Option<Tensor>],
+        engine: &Engine,
+        inputs: &[Tensor],
         profile: Option<&mut Profile>,
     ) -> Result<Vec<Tensor>, ExecError> {
         let start = Instant::now();
-        let mut arena = self.arena.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut arena = engine.arena(self.arena_bytes());
         for (span, tensor) in self.inputs.iter().zip(inputs) {
-            if let (Some(span), Some(tensor)) = (span, tensor) {
+            if let Some(span) = span {
                 arena.bytes_mut(*span).copy_from_slice(tensor.data());
             }
         }
         let mut times: Vec<Duration> = Vec::new();
         let wanted = profile.is_some().then_some(&mut times);
-        team.run(&self.program, &mut arena, wanted).map_err(|error| self.locate(error))?;
+        engine.team.run(&self.program, &mut arena, wanted).map_err(|error| self.locate(error))?;
         let read = |output: &Output| match output {
             Output::Constant(tensor) => Ok(tensor.clone()),
             Output::Arena { dtype, dims, span } => {
@@ -181,7 +168,8 @@ impl Plan {
                 fallback: info.fallback.clone(),
                 flops: info.cost.flops,
             });
-            *profile = Profile { steps: rows.collect(), total: start.elapsed() };
+            profile.steps.extend(rows);
+            profile.total += start.elapsed();
         }
         outputs.map_err(|error| ExecError::Eval(error.into()))
     }
@@ -275,32 +263,4 @@ pub fn cost(graph: &Graph, constants: &[Option<Tensor>], id: NodeId) -> Cost {
         return Cost::default();
     }
     op.cost(&Shapes { attrs: &node.attrs, inputs: &inputs, outputs: &outputs, assume: &|_| 1 })
-}
-
-/// Constants of a graph: initializers, values that typing evaluated, and defaults of inputs that were not given.
-pub fn constants(graph: &Graph, dims: &[Option<Vec<Dim>>], given: &[bool]) -> Vec<Option<Tensor>> {
-    let mut constants: Vec<Option<Tensor>> = (0..graph.value_count()).map(|_| None).collect();
-    for (id, value) in graph.values() {
-        constants[id.0 as usize] = value.constant.clone().or_else(|| evaluated(graph, id, dims));
-    }
-    for (id, given) in graph.inputs.iter().zip(given) {
-        if *given {
-            constants[id.0 as usize] = None;
-        }
-    }
-    constants
-}
-
-fn evaluated(graph: &Graph, id: ValueId, dims: &[Option<Vec<Dim>>]) -> Option<Tensor> {
-    let dims: Option<Vec<i64>> = dims.get(id.0 as usize)?.as_ref()?.iter().map(Dim::value).collect();
-    let (dims, ty) = (dims?, graph.value(id).ty.tensor()?);
-    let shape = ty.sizes()?;
-    match ty.dtype {
-        DType::I64 => Tensor::from_vec(shape, dims).ok(),
-        DType::I32 => {
-            let narrow: Option<Vec<i32>> = dims.into_iter().map(|d| i32::try_from(d).ok()).collect();
-            Tensor::from_vec(shape, narrow?).ok()
-        }
-        _ => None,
-    }
 }

@@ -2,17 +2,16 @@
 
 use crate::ExecError;
 use crate::bind::{arrange, bind};
-use crate::plan::{self, Plan};
+use crate::cache::Signature;
+use crate::engine::Engine;
+use crate::executor::Executor;
+use crate::plan::Plan;
 use crate::profile::Profile;
-use crate::weights::Weights;
-use fusebox_ir::{Dim, Function, Graph, Model, Tensor, TensorType, Type};
-use fusebox_kernels::{Isa, Team};
-use fusebox_ops::{Datum, Interpreter};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-
-/// Plans that a session keeps; the one used longest ago goes first.
-const MAX_PLANS: usize = 32;
+use crate::segment::Segment;
+use fusebox_ir::{Dim, Function, Graph, Model, Tensor, TensorType};
+use fusebox_kernels::Isa;
+use fusebox_ops::Datum;
+use std::sync::Arc;
 
 /// How a session runs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,30 +25,10 @@ pub struct SessionOptions {
 /// Outputs by name, in the model's order.
 pub type Outputs = Vec<(String, Tensor)>;
 
-/// Sizes of the inputs that were given; `None` for inputs left to their default.
-type Signature = Vec<Option<Vec<usize>>>;
-
-enum Route {
-    Plan(Plan),
-    /// Evaluated by the reference, with the reason.
-    Reference(String),
-}
-
-#[derive(Default)]
-struct Plans {
-    routes: BTreeMap<Signature, Arc<Route>>,
-    /// Signatures, the one used last at the end.
-    recent: Vec<Signature>,
-}
-
 /// A model ready to run.
 pub struct Session {
-    graph: Graph,
-    functions: Arc<[Function]>,
-    weights: Weights,
-    team: Team,
-    isa: Option<Isa>,
-    plans: Mutex<Plans>,
+    executor: Executor,
+    engine: Engine,
 }
 
 impl Session {
@@ -63,16 +42,12 @@ impl Session {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = if options.threads == 0 { cores() } else { options.threads };
         let session = Self {
-            graph: model.graph.clone(),
-            functions: model.functions.clone().into(),
-            weights: Weights::default(),
-            team: Team::new(threads),
-            isa: options.isa,
-            plans: Mutex::default(),
+            executor: Executor::new(model.graph.clone()),
+            engine: Engine::new(model.functions.clone().into(), threads, options.isa),
         };
         let sizes =
-            |id: &fusebox_ir::ValueId| session.graph.value(*id).ty.tensor().and_then(TensorType::sizes);
-        let fixed: Option<Vec<Vec<usize>>> = session.graph.inputs.iter().map(sizes).collect();
+            |id: &fusebox_ir::ValueId| session.graph().value(*id).ty.tensor().and_then(TensorType::sizes);
+        let fixed: Option<Vec<Vec<usize>>> = session.graph().inputs.iter().map(sizes).collect();
         if let Some(sizes) = fixed {
             session.prepare(&sizes)?;
         }
@@ -81,12 +56,12 @@ impl Session {
 
     /// The model's graph.
     pub fn graph(&self) -> &Graph {
-        &self.graph
+        self.executor.graph()
     }
 
     /// Worker threads.
     pub fn threads(&self) -> usize {
-        self.team.threads()
+        self.engine.team.threads()
     }
 
     /// Compiles the plan for given sizes of all inputs, so that the first run need not.
@@ -95,11 +70,11 @@ impl Session {
     /// Sizes that contradict the model, or a fault in lowering.
     pub fn prepare(&self, sizes: &[Vec<usize>]) -> Result<(), ExecError> {
         let typed = |(id, sizes): (&fusebox_ir::ValueId, &Vec<usize>)| {
-            let declared = self.graph.value(*id).ty.tensor();
+            let declared = self.graph().value(*id).ty.tensor();
             declared.map(|ty| TensorType::known(ty.dtype, sizes))
         };
-        let types: Vec<Option<TensorType>> = self.graph.inputs.iter().zip(sizes).map(typed).collect();
-        self.route(&types).map(|_| ())
+        let types: Vec<Option<TensorType>> = self.graph().inputs.iter().zip(sizes).map(typed).collect();
+        self.segment(&types).map(|_| ())
     }
 
     /// Runs the model on named inputs.
@@ -125,7 +100,7 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub fn run_data(&self, inputs: &[(&str, Datum)]) -> Result<Vec<(String, Datum)>, ExecError> {
-        let outputs = self.execute(arrange(&self.graph, inputs)?, None)?;
+        let outputs = self.execute(arrange(self.graph(), inputs)?, None)?;
         Ok(self.output_names().zip(outputs).collect())
     }
 
@@ -134,13 +109,13 @@ impl Session {
         inputs: &[(&str, Tensor)],
         profile: Option<&mut Profile>,
     ) -> Result<Outputs, ExecError> {
-        let data = arrange(&self.graph, inputs)?.into_iter().map(|t| t.map(Datum::Tensor)).collect();
+        let data = arrange(self.graph(), inputs)?.into_iter().map(|t| t.map(Datum::Tensor)).collect();
         let outputs = self.execute(data, profile)?.into_iter().map(Datum::into_tensor);
         Ok(self.output_names().zip(outputs.collect::<Result<Vec<_>, _>>()?).collect())
     }
 
     fn output_names(&self) -> impl Iterator<Item = String> {
-        self.graph.outputs.iter().map(|id| self.graph.value(*id).name.clone())
+        self.graph().outputs.iter().map(|id| self.graph().value(*id).name.clone())
     }
 
     fn execute(
@@ -150,8 +125,8 @@ impl Session {
     ) -> Result<Vec<Datum>, ExecError> {
         let types: Vec<Option<TensorType>> =
             data.iter().map(|d| d.as_ref()?.tensor().ok().map(Tensor::ty)).collect();
-        for (id, datum) in self.graph.inputs.iter().zip(&data) {
-            let value = self.graph.value(*id);
+        for (id, datum) in self.graph().inputs.iter().zip(&data) {
+            let value = self.graph().value(*id);
             if value.ty.tensor().is_some() && datum.as_ref().is_some_and(|d| d.tensor().is_err()) {
                 let found =
                     if matches!(datum, Some(Datum::Absent)) { "an absent optional" } else { "a sequence" };
@@ -159,82 +134,42 @@ impl Session {
                 return Err(ExecError::InputType { name, expected, found: found.into() });
             }
         }
-        match &*self.route(&types)? {
-            Route::Plan(plan) => {
-                let tensors: Vec<Option<Tensor>> = data
-                    .into_iter()
-                    .map(|d| d.map(Datum::into_tensor).transpose())
-                    .collect::<Result<_, _>>()?;
-                Ok(plan.run(&self.team, &tensors, profile)?.into_iter().map(Datum::Tensor).collect())
-            }
-            Route::Reference(_) => Ok(Interpreter::new(&self.functions).run(&self.graph, &data, &[])?),
-        }
+        let segment = self.segment(&types)?;
+        self.executor.run_from(&self.engine, segment, &data, profile)
     }
 
-    /// Calls `see` with the plan for given input types; `Err` holds why there is none and the reference runs instead.
+    /// Calls `see` with what given input types compile to: `Ok` holds the plan of the whole graph, `Err` that of what
+    /// comes before the first size that depends on data, where there is any.
     ///
     /// # Errors
     /// As [`Session::prepare`].
     pub fn with_plan<R>(
         &self,
         types: &[Option<TensorType>],
-        see: impl FnOnce(Result<&Plan, &str>) -> R,
+        see: impl FnOnce(Result<&Plan, Option<&Plan>>) -> R,
     ) -> Result<R, ExecError> {
-        Ok(match &*self.route(types)? {
-            Route::Plan(plan) => see(Ok(plan)),
-            Route::Reference(reason) => see(Err(reason)),
+        let segment = self.segment(types)?;
+        let is_whole = segment.rest.is_none() && segment.cuts.is_empty();
+        Ok(match &segment.plan {
+            Some(plan) if is_whole => see(Ok(plan)),
+            plan => see(Err(plan.as_ref())),
         })
     }
 
-    fn route(&self, types: &[Option<TensorType>]) -> Result<Arc<Route>, ExecError> {
-        let signature: Signature = types.iter().map(|t| t.as_ref().and_then(TensorType::sizes)).collect();
-        {
-            let mut plans = self.plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if let Some(route) = plans.routes.get(&signature).cloned() {
-                if plans.recent.last() != Some(&signature) {
-                    plans.recent.retain(|s| *s != signature);
-                    plans.recent.push(signature);
-                }
-                // The declared element types are checked again: a signature holds sizes only.
-                bind(&self.graph, types)?;
-                return Ok(route);
-            }
-        }
-        let route = Arc::new(self.compile(types)?);
-        let mut plans = self.plans.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if plans.recent.len() >= MAX_PLANS {
-            let oldest = plans.recent.remove(0);
-            plans.routes.remove(&oldest);
-        }
-        plans.recent.push(signature.clone());
-        plans.routes.insert(signature, route.clone());
-        Ok(route)
+    /// Number of input signatures that plans are kept for, and bytes of the arena that they share.
+    pub fn footprint(&self) -> (usize, usize) {
+        (self.executor.plans(), self.engine.arena_bytes())
     }
 
-    fn compile(&self, types: &[Option<TensorType>]) -> Result<Route, ExecError> {
-        let binding = bind(&self.graph, types)?;
-        let mut graph = self.graph.clone();
+    fn segment(&self, types: &[Option<TensorType>]) -> Result<Arc<Segment>, ExecError> {
+        let binding = bind(self.graph(), types)?;
         let sizes = |name: &str| binding.get(name).copied().map(Dim::known);
-        for index in 0..graph.value_count() {
-            let id = fusebox_ir::ValueId(u32::try_from(index).expect("ids are u32"));
-            if let Type::Tensor(ty) = &graph.value(id).ty {
-                graph.value_mut(id).ty = ty.substitute(&sizes).into();
-            }
-        }
-        for (position, ty) in types.iter().enumerate() {
-            if let Some(ty) = ty {
-                let id = graph.inputs[position];
-                graph.value_mut(id).ty = ty.clone().into();
-            }
-        }
-        let typing = fusebox_ops::infer_graph(&mut graph, &self.functions)?;
-        let given: Vec<bool> = types.iter().map(Option::is_some).collect();
-        let constants = plan::constants(&graph, &typing.dims, &given);
-        let needed = plan::needed_nodes(&graph, &constants);
-        if let Some(reason) = plan::unplannable(&graph, &constants, &needed) {
-            return Ok(Route::Reference(reason));
-        }
-        Ok(Route::Plan(Plan::compile(&graph, &constants, &needed, &self.weights, &self.functions, self.isa)?))
+        let found = |ty: &Option<TensorType>| {
+            let ty = ty.as_ref()?;
+            Some((ty.dtype, ty.sizes()?))
+        };
+        let signature: Signature = types.iter().map(found).collect();
+        self.executor.segment(&self.engine, &signature, &|ty| ty.substitute(&sizes))
     }
 }
 

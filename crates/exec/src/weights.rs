@@ -6,14 +6,19 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// Where the bytes of a constant are, and what they were packed for. The session keeps the constants alive, so an
-/// address names its content.
+/// Where the bytes of a constant are, and what they were packed for. The cache keeps the constants alive, so an address
+/// names its content.
 type Key = (usize, usize, String);
+
+struct Packed {
+    form: Arc<dyn Any + Send + Sync>,
+    _source: Tensor,
+}
 
 /// Cache of packed weights.
 #[derive(Default)]
 pub struct Weights {
-    packed: Mutex<BTreeMap<Key, Arc<dyn Any + Send + Sync>>>,
+    packed: Mutex<BTreeMap<Key, Packed>>,
 }
 
 impl Weights {
@@ -29,7 +34,7 @@ impl Weights {
     ) -> Result<Arc<T>, SpecError> {
         let key = (tensor.data().as_ptr() as usize, tensor.data().len(), form.to_owned());
         let poisoned = || SpecError { reason: "an earlier packing panicked".into() };
-        let found = self.packed.lock().map_err(|_| poisoned())?.get(&key).cloned();
+        let found = self.packed.lock().map_err(|_| poisoned())?.get(&key).map(|p| p.form.clone());
         if let Some(found) = found
             && let Ok(found) = found.downcast::<T>()
         {
@@ -38,7 +43,8 @@ impl Weights {
         let fresh = Arc::new(pack(tensor)?);
         // The packed form is what runs: the file's pages need not stay beside it.
         fusebox_kernels::mapped::release(tensor.data());
-        self.packed.lock().map_err(|_| poisoned())?.insert(key, fresh.clone());
+        let packed = Packed { form: fresh.clone(), _source: tensor.clone() };
+        self.packed.lock().map_err(|_| poisoned())?.insert(key, packed);
         Ok(fresh)
     }
 }

@@ -44,15 +44,17 @@ impl Contender<'_> {
     pub fn plan(&self) -> Result<PlanFacts, Error> {
         let tensors = fusebox_exec::bind::arrange(self.session.graph(), &self.feeds)?;
         let types: Vec<Option<TensorType>> = tensors.iter().map(|t| t.as_ref().map(Tensor::ty)).collect();
+        let facts = |plan: &fusebox_exec::Plan, in_segments| PlanFacts {
+            steps: plan.steps.len(),
+            fallbacks: plan.steps.iter().filter(|s| s.fallback.is_some()).count(),
+            flops: plan.steps.iter().map(|s| s.cost.flops).sum(),
+            arena_bytes: plan.arena_bytes(),
+            in_segments,
+        };
         let facts = self.session.with_plan(&types, |plan| match plan {
-            Ok(plan) => PlanFacts {
-                steps: plan.steps.len(),
-                fallbacks: plan.steps.iter().filter(|s| s.fallback.is_some()).count(),
-                flops: plan.steps.iter().map(|s| s.cost.flops).sum(),
-                arena_bytes: plan.arena_bytes(),
-                reference_only: None,
-            },
-            Err(reason) => PlanFacts { reference_only: Some(reason.to_owned()), ..PlanFacts::default() },
+            Ok(plan) => facts(plan, false),
+            Err(Some(first)) => facts(first, true),
+            Err(None) => PlanFacts { in_segments: true, ..PlanFacts::default() },
         });
         facts.map_err(|error: ExecError| error.into())
     }
@@ -69,8 +71,8 @@ pub struct PlanFacts {
     pub flops: f64,
     /// Bytes of the arena that holds all activations.
     pub arena_bytes: usize,
-    /// Why there is no plan and the reference evaluates the whole graph.
-    pub reference_only: Option<String>,
+    /// Whether data decides sizes on the way, or bodies run by themselves: the other facts are then of the part before.
+    pub in_segments: bool,
 }
 
 /// Seconds of `runs` runs of every contender, in bursts, after `warmup` runs that are not counted.

@@ -10,18 +10,34 @@ const MAX_DEPTH: usize = 64;
 /// Sees every value as it is computed.
 pub type Observer<'a> = &'a dyn Fn(&Graph, ValueId, &Datum);
 
+/// Runs the bodies of one control-flow node by other means than the interpreter.
+pub trait Bodies {
+    /// Outputs of region `region` of the node. `inputs` are in the order of its graph's inputs, `captures` in the order
+    /// of its graph's captures.
+    ///
+    /// # Errors
+    /// What fails inside.
+    fn run(
+        &self,
+        region: usize,
+        inputs: &[Option<Datum>],
+        captures: &[Datum],
+    ) -> Result<Vec<Datum>, EvalError>;
+}
+
 /// Evaluates graphs by the reference evaluation of their operators.
 #[derive(Clone, Copy)]
 pub struct Interpreter<'a> {
     functions: &'a [Function],
     observer: Option<Observer<'a>>,
+    bodies: Option<&'a dyn Bodies>,
     depth: usize,
 }
 
 impl<'a> Interpreter<'a> {
     /// An interpreter that knows the model's functions.
     pub fn new(functions: &'a [Function]) -> Self {
-        Self { functions, observer: None, depth: 0 }
+        Self { functions, observer: None, bodies: None, depth: 0 }
     }
 
     /// Calls `observer` with every value of the main graph.
@@ -30,11 +46,34 @@ impl<'a> Interpreter<'a> {
         Self { observer: Some(observer), ..self }
     }
 
+    /// Has the bodies of the node that is evaluated next run by `bodies`; what they contain is their affair.
+    #[must_use]
+    pub fn with_bodies(self, bodies: &'a dyn Bodies) -> Self {
+        Self { bodies: Some(bodies), ..self }
+    }
+
+    /// Runs a region of the node under evaluation.
+    ///
+    /// # Errors
+    /// What fails inside.
+    pub(crate) fn body(
+        &self,
+        region: usize,
+        graph: &Graph,
+        inputs: &[Option<Datum>],
+        captures: &[Datum],
+    ) -> Result<Vec<Datum>, EvalError> {
+        match self.bodies {
+            Some(bodies) => bodies.run(region, inputs, captures),
+            None => self.run(graph, inputs, captures),
+        }
+    }
+
     fn nested(&self) -> Result<Self, EvalError> {
         if self.depth >= MAX_DEPTH {
             return Err(EvalError::unsupported(format!("nesting deeper than {MAX_DEPTH} levels")));
         }
-        Ok(Self { depth: self.depth + 1, observer: None, functions: self.functions })
+        Ok(Self { depth: self.depth + 1, observer: None, bodies: None, functions: self.functions })
     }
 
     /// Evaluates a graph. `inputs` are in the order of `graph.inputs`; an absent one needs a default. `captures` are in
@@ -60,11 +99,13 @@ impl<'a> Interpreter<'a> {
         for (id, datum) in graph.captured.iter().zip(captures) {
             values[id.0 as usize] = Some(datum.clone());
         }
+        // Bodies belong to the node that brought us here, not to those of this graph.
+        let this = Self { bodies: None, ..*self };
         let cycle = |id| EvalError::value(format!("node {} is on a cycle", graph.describe(id)));
         let order = graph.topological().map_err(cycle)?;
         let mut uses = use_counts(graph);
         for id in order {
-            self.step(graph, id, &mut values, &mut uses).map_err(|source| match source {
+            this.step(graph, id, &mut values, &mut uses).map_err(|source| match source {
                 already @ EvalError::AtNode { .. } => already,
                 source => EvalError::AtNode { node: graph.describe(id), source: Box::new(source) },
             })?;
@@ -130,7 +171,7 @@ impl<'a> Interpreter<'a> {
             if inputs.len() < least || inputs.len() > most {
                 return Err(EvalError::Infer(crate::typing::arity(op.schema(), inputs.len())));
             }
-            let interpreter = &self.nested()?;
+            let interpreter = &Self { bodies: self.bodies, ..self.nested()? };
             let (attrs, regions, outputs) = (&node.attrs, node.regions.as_slice(), node.outputs.len());
             return op.eval(&Eval { attrs, inputs, outputs, regions, captures, interpreter });
         }

@@ -1,8 +1,11 @@
 //! Types whole graphs: symbolic shapes from inputs to outputs, through shape computations.
+//!
+//! [`infer_graph`] types everything at once; a [`Typer`] goes node by node, for callers that learn sizes on the way.
+//! Refuses to know operators: each types itself. Sizes that only the data decides become fresh symbols.
 
 use crate::op::{Arg, Infer, Inferred, Schema};
 use crate::{InferError, Op};
-use fusebox_ir::{Dim, Function, Graph, Node, NodeId, Region, TensorType, Type, ValueId};
+use fusebox_ir::{DType, Dim, Function, Graph, Node, NodeId, Region, Tensor, TensorType, Type, ValueId};
 use std::cell::Cell;
 
 /// Elements that a shape-like value may have to be evaluated symbolically.
@@ -43,75 +46,126 @@ pub fn infer_with(
     functions: &[Function],
     known: Vec<(ValueId, Vec<Dim>)>,
 ) -> Result<Typing, TypeError> {
-    let counter = Cell::new(0usize);
-    let mut typing = Typing { dims: vec![None; graph.value_count()], untyped: Vec::new() };
-    for (value, dims) in known {
-        typing.dims[value.0 as usize] = Some(dims);
-    }
-    let cycle = InferError::shape("the graph has a cycle");
-    let order = graph.topological().map_err(|id| TypeError { node: graph.describe(id), source: cycle })?;
-    for id in order {
-        let at = |source| TypeError { node: graph.describe(id), source };
-        let prefix = format!("_{}", id.0);
-        let fresh = || {
-            counter.set(counter.get() + 1);
-            Dim::symbol(format!("{prefix}_{}", counter.get()))
-        };
-        let results = infer_node(graph, graph.node(id), &typing, functions, &fresh).map_err(at)?;
-        let Some(results) = results else {
-            typing.untyped.push(id);
-            continue;
-        };
-        let outputs = graph.node(id).outputs.clone();
-        for (slot, inferred) in outputs.iter().zip(results) {
-            let Some(value) = *slot else { continue };
-            let merged = refine(&graph.value(value).ty, &inferred.ty)
-                .map_err(|source| TypeError { node: graph.describe(id), source })?;
-            graph.value_mut(value).ty = merged;
-            typing.dims[value.0 as usize] = inferred.dims.filter(|d| d.len() <= MAX_DIMS);
+    let mut untyped = Vec::new();
+    let (types, dims) = {
+        let mut typer = Typer::new(graph, functions);
+        for (value, dims) in known {
+            typer.dims[value.0 as usize] = Some(dims);
         }
-    }
-    Ok(typing)
-}
-
-fn infer_node(
-    graph: &Graph,
-    node: &Node,
-    typing: &Typing,
-    functions: &[Function],
-    fresh: &dyn Fn() -> Dim,
-) -> Result<Option<Vec<Inferred>>, InferError> {
-    let arg = |value: &ValueId| {
-        let constant = graph.constant(*value);
-        Arg { ty: &graph.value(*value).ty, constant, dims: typing.dims[value.0 as usize].as_deref() }
-    };
-    let inputs: Vec<Option<Arg<'_>>> = node.inputs.iter().map(|slot| slot.as_ref().map(arg)).collect();
-    let regions = typed_regions(graph, node);
-    let (attrs, regions, outputs) = (&node.attrs, regions.as_slice(), node.outputs.len());
-    let cx = Infer { attrs, inputs: &inputs, outputs, regions, fresh };
-    if let Some(op) = crate::op(&node.op) {
-        return infer_op(op, &cx).map(Some);
-    }
-    let callee = functions.iter().find(|f| f.domain == *node.op.domain && f.name == *node.op.name);
-    match callee {
-        Some(function) => infer_body(Some(function.instantiate(attrs)), &cx).map(Some),
-        None => Ok(None),
-    }
-}
-
-/// The node's subgraphs with what they capture typed as outside.
-fn typed_regions(graph: &Graph, node: &Node) -> Vec<Region> {
-    let mut regions = node.regions.clone();
-    for region in &mut regions {
-        for (inner, outer) in region.graph.captured.clone().into_iter().zip(&region.captures) {
-            let outer = graph.value(*outer);
-            let inner = region.graph.value_mut(inner);
-            if outer.ty != Type::Unknown {
-                inner.ty = outer.ty.clone();
+        let cycle = InferError::shape("the graph has a cycle");
+        let order =
+            graph.topological().map_err(|id| TypeError { node: graph.describe(id), source: cycle })?;
+        for id in order {
+            if !typer.node(id)? {
+                untyped.push(id);
             }
         }
+        (typer.types, typer.dims)
+    };
+    for (index, ty) in types.into_iter().enumerate() {
+        let id = ValueId(u32::try_from(index).expect("ids are u32"));
+        graph.value_mut(id).ty = ty;
     }
-    regions
+    Ok(Typing { dims, untyped })
+}
+
+/// Types a graph node by node, in an order that the caller chooses: inputs first.
+pub struct Typer<'a> {
+    graph: &'a Graph,
+    functions: &'a [Function],
+    fresh: Cell<usize>,
+    /// Type of each value: what the graph says until its node is typed.
+    pub types: Vec<Type>,
+    /// Elements of each value as expressions, where it is a small integer tensor of sizes.
+    pub dims: Vec<Option<Vec<Dim>>>,
+}
+
+impl<'a> Typer<'a> {
+    /// Starts from what the graph declares.
+    pub fn new(graph: &'a Graph, functions: &'a [Function]) -> Self {
+        let types = graph.values().map(|(_, value)| value.ty.clone()).collect();
+        Self { graph, functions, fresh: Cell::new(0), types, dims: vec![None; graph.value_count()] }
+    }
+
+    /// Types the outputs of a node; `false` when its operator is unknown.
+    ///
+    /// # Errors
+    /// The contradiction, with the node.
+    pub fn node(&mut self, id: NodeId) -> Result<bool, TypeError> {
+        let at = |source| TypeError { node: self.graph.describe(id), source };
+        let fresh = || {
+            self.fresh.set(self.fresh.get() + 1);
+            Dim::symbol(format!("_{}_{}", id.0, self.fresh.get()))
+        };
+        let node = self.graph.node(id);
+        let Some(results) = self.infer(node, &fresh).map_err(at)? else { return Ok(false) };
+        for (slot, inferred) in node.outputs.iter().zip(results) {
+            let Some(value) = *slot else { continue };
+            let index = value.0 as usize;
+            self.types[index] = refine(&self.types[index], &inferred.ty).map_err(at)?;
+            self.dims[index] = inferred.dims.filter(|d| d.len() <= MAX_DIMS);
+        }
+        Ok(true)
+    }
+
+    fn infer(&self, node: &Node, fresh: &dyn Fn() -> Dim) -> Result<Option<Vec<Inferred>>, InferError> {
+        let arg = |value: &ValueId| {
+            let index = value.0 as usize;
+            let constant = self.graph.constant(*value);
+            Arg { ty: &self.types[index], constant, dims: self.dims[index].as_deref() }
+        };
+        let inputs: Vec<Option<Arg<'_>>> = node.inputs.iter().map(|slot| slot.as_ref().map(arg)).collect();
+        let regions = self.regions(node);
+        let (attrs, regions, outputs) = (&node.attrs, regions.as_slice(), node.outputs.len());
+        let cx = Infer { attrs, inputs: &inputs, outputs, regions, fresh };
+        if let Some(op) = crate::op(&node.op) {
+            return infer_op(op, &cx).map(Some);
+        }
+        let callee = |f: &&Function| f.domain == *node.op.domain && f.name == *node.op.name;
+        match self.functions.iter().find(callee) {
+            Some(function) => infer_body(Some(function.instantiate(attrs)), &cx).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The node's subgraphs with what they capture known as outside: types, constants, and sizes that are known.
+    fn regions(&self, node: &Node) -> Vec<Region> {
+        let mut regions = node.regions.clone();
+        for region in &mut regions {
+            for (inner, outer) in region.graph.captured.clone().into_iter().zip(&region.captures) {
+                let ty = &self.types[outer.0 as usize];
+                let constant = self.constant(*outer);
+                let inner = region.graph.value_mut(inner);
+                if *ty != Type::Unknown {
+                    inner.ty = ty.clone();
+                }
+                inner.constant = constant;
+            }
+        }
+        regions
+    }
+
+    /// The value as a tensor: a constant of the graph, or sizes that are all known.
+    pub fn constant(&self, id: ValueId) -> Option<Tensor> {
+        self.graph.constant(id).cloned().or_else(|| {
+            let dims: Option<Vec<i64>> = self.dims[id.0 as usize].as_ref()?.iter().map(Dim::value).collect();
+            evaluated(self.types[id.0 as usize].tensor()?, dims?)
+        })
+    }
+}
+
+/// Known elements of a value as a tensor of its type.
+fn evaluated(ty: &TensorType, elements: Vec<i64>) -> Option<Tensor> {
+    let shape = ty.sizes()?;
+    match ty.dtype {
+        DType::I64 => Tensor::from_vec(shape, elements).ok(),
+        DType::I32 => {
+            let narrow: Option<Vec<i32>> = elements.into_iter().map(|d| i32::try_from(d).ok()).collect();
+            Tensor::from_vec(shape, narrow?).ok()
+        }
+        DType::Bool => Tensor::from_bools(shape, elements.into_iter().map(|d| d != 0)).ok(),
+        _ => None,
+    }
 }
 
 /// Infers one operator after checking its arity.

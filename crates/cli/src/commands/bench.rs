@@ -200,10 +200,14 @@ impl Bench {
             if threads == 1 { "" } else { "s" },
         ));
         for m in measured {
-            if let Some(reason) = &m.plan.reference_only {
-                let text = format!("{} runs by the reference evaluation: {reason}\n", m.model);
-                out.push_str(&style.paint(Paint::Bad, &text));
-            } else if m.plan.fallbacks > 0 {
+            if m.plan.in_segments {
+                out.push_str(&format!(
+                    "{} runs in segments, where sizes depend on data or bodies run by themselves; work and arena are \
+                     those of the first; --profile shows all\n",
+                    m.model
+                ));
+            }
+            if m.plan.fallbacks > 0 {
                 let text = format!(
                     "{}: {} of {} steps have no kernel and run the reference evaluation; --profile names them\n",
                     m.model, m.plan.fallbacks, m.plan.steps

@@ -31,7 +31,7 @@ pub(super) fn run(cx: &Eval<'_>, name: &str, inputs: Vec<Datum>) -> Result<Vec<D
     }
     let inputs: Vec<Option<Datum>> = inputs.into_iter().map(Some).collect();
     let captures = cx.captures.get(index).map_or(&[][..], Vec::as_slice);
-    cx.interpreter.run(&region.graph, &inputs, captures)
+    cx.interpreter.body(index, &region.graph, &inputs, captures)
 }
 
 /// Types of a subgraph's outputs for the given input types; unknown ones leave what the graph declares.
@@ -70,6 +70,88 @@ pub(super) fn join(a: &Type, b: &Type, cx: &Infer<'_>) -> Type {
     }
 }
 
+/// Types that stay true over all iterations for what is carried, and what the body gives for them. The body takes
+/// `own` before what is carried, and gives one value of its own first.
+///
+/// # Errors
+/// The contradiction inside.
+pub(super) fn stabilize(
+    cx: &Infer<'_>,
+    graph: &Graph,
+    own: &[Type],
+    carried: Vec<Type>,
+) -> Result<(Vec<Type>, Vec<Inferred>), InferError> {
+    widen(cx, carried, 1, &|carried| infer(graph, &[own, carried].concat()))
+}
+
+/// As [`stabilize`] for a body that takes `slices` after its states and gives the states first.
+///
+/// # Errors
+/// The contradiction inside.
+pub(super) fn stabilize_states(
+    cx: &Infer<'_>,
+    graph: &Graph,
+    states: Vec<Type>,
+    slices: &[Type],
+) -> Result<(Vec<Type>, Vec<Inferred>), InferError> {
+    widen(cx, states, 0, &|states| infer(graph, &[states, slices].concat()))
+}
+
+/// Types a body for what is carried.
+type Typed<'a> = &'a dyn Fn(&[Type]) -> Result<Vec<Inferred>, InferError>;
+
+/// Sizes that an iteration changes become fresh, until none changes that was not fresh already. A second round finds
+/// what the first one's widening changes; a rank that is still moving after that is unknown.
+fn widen(
+    cx: &Infer<'_>,
+    mut carried: Vec<Type>,
+    skip: usize,
+    body: Typed<'_>,
+) -> Result<(Vec<Type>, Vec<Inferred>), InferError> {
+    let mut widened = vec![Vec::<usize>::new(); carried.len()];
+    for round in 0..4 {
+        let after = body(&carried)?;
+        let mut changed = false;
+        for ((before, after), widened) in carried.iter_mut().zip(after.iter().skip(skip)).zip(&mut widened) {
+            let next = match (&*before, &after.ty) {
+                (Type::Tensor(a), Type::Tensor(b)) if round < 3 => widen_one(cx, a, b, widened),
+                (Type::Tensor(a), Type::Tensor(b)) if a.dtype == b.dtype && a.shape == b.shape => None,
+                (a, b) if a == b => None,
+                (a, _) => Some(without_sizes(a)).filter(|loose| loose != a),
+            };
+            if let Some(next) = next {
+                *before = next;
+                changed = true;
+            }
+        }
+        if !changed {
+            return Ok((carried, after));
+        }
+    }
+    let after = body(&carried)?;
+    Ok((carried, after))
+}
+
+/// `before` with sizes that `after` changes made fresh; `None` when none does that is not in `widened`.
+fn widen_one(
+    cx: &Infer<'_>,
+    before: &TensorType,
+    after: &TensorType,
+    widened: &mut Vec<usize>,
+) -> Option<Type> {
+    let (Some(a), Some(b)) = (&before.shape, &after.shape) else {
+        return before.shape.is_some().then(|| TensorType::unranked(before.dtype).into());
+    };
+    if a.len() != b.len() {
+        return Some(TensorType::unranked(before.dtype).into());
+    }
+    let moved: Vec<usize> = (0..a.len()).filter(|i| a[*i] != b[*i] && !widened.contains(i)).collect();
+    let size = |(i, dim): (usize, &Dim)| if moved.contains(&i) { (cx.fresh)() } else { dim.clone() };
+    let next = TensorType::new(before.dtype, a.iter().enumerate().map(size));
+    widened.extend(&moved);
+    (!moved.is_empty()).then(|| next.into())
+}
+
 /// The type without its sizes: what stays true over iterations that may change them.
 pub(super) fn without_sizes(ty: &Type) -> Type {
     ty.tensor().map_or(Type::Unknown, |tensor| TensorType::unranked(tensor.dtype).into())
@@ -103,6 +185,14 @@ fn empty(axis: i64, declared: &Type) -> Result<Datum, EvalError> {
     shape.insert(at, 0);
     let none = crate::select::zero(ty.dtype)?;
     Ok(crate::select::select(&none, shape, std::iter::empty())?.into())
+}
+
+/// The boolean that an input holds, when typing knows it.
+pub(super) fn known_condition(cx: &Infer<'_>, index: usize) -> Option<bool> {
+    match crate::inference::elements(cx, index)?.as_slice() {
+        [only] => only.value().map(|value| value != 0),
+        _ => None,
+    }
 }
 
 /// A single boolean.

@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__If.html>.
 
-use super::body::{condition, infer, join, region, run};
+use super::body::{condition, infer, join, known_condition, region, run};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::{Cost, Datum, EvalError, InferError, Shapes};
 
@@ -18,8 +18,7 @@ impl Op for If {
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
         let branch = |name: &str| infer(&region(cx.regions, name)?.1.graph, &[]);
         let (yes, no) = (branch("then_branch")?, branch("else_branch")?);
-        let chosen =
-            cx.input(0).and_then(|arg| arg.constant).filter(|c| c.len() == 1).map(|c| c.data()[0] != 0);
+        let chosen = known_condition(cx, 0);
         let mut outputs: Vec<Inferred> = match chosen {
             Some(true) => yes,
             Some(false) => no,

@@ -2,10 +2,10 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Loop.html>. Loops that never end are refused by a count.
 
-use super::body::{MAX_ITERATIONS, condition, infer, join, region, run, stack, without_sizes};
+use super::body::{MAX_ITERATIONS, condition, join, known_condition, region, run, stabilize, stack};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::{Cost, Datum, EvalError, InferError, Shapes};
-use fusebox_ir::{DType, Dim, Tensor, TensorType, Type};
+use fusebox_ir::{DType, Dim, Graph, Tensor, TensorType, Type};
 
 static SCHEMA: Schema =
     Schema::onnx("Loop", &[1, 11, 13, 16, 19, 21, 23, 24, 25], (0, usize::MAX), (1, usize::MAX));
@@ -21,19 +21,15 @@ impl Op for Loop {
         let graph = &region(cx.regions, "body")?.1.graph;
         let carried: Vec<Type> =
             cx.inputs.iter().skip(2).map(|arg| arg.map_or(Type::Unknown, |a| a.ty.clone())).collect();
-        let formals = |carried: &[Type]| {
-            let own = [TensorType::new(DType::I64, []).into(), TensorType::new(DType::Bool, []).into()];
-            own.into_iter().chain(carried.iter().cloned()).collect::<Vec<Type>>()
+        let own = [TensorType::new(DType::I64, []).into(), TensorType::new(DType::Bool, []).into()];
+        let (formals, types) = stabilize(cx, graph, &own, carried)?;
+        let counted = match cx.input(1) {
+            None => true,
+            Some(_) => known_condition(cx, 1) == Some(true) && always_goes_on(graph, &types),
         };
-        let mut types = infer(graph, &formals(&carried))?;
-        let is_stable = types.iter().skip(1).zip(&carried).all(|(after, before)| after.ty == *before);
-        if !is_stable {
-            let loose: Vec<Type> = carried.iter().map(without_sizes).collect();
-            types = infer(graph, &formals(&loose))?;
-        }
-        let trips = cx.dims(0).and_then(|dims| dims.first().cloned()).filter(|_| cx.input(1).is_none());
+        let trips = cx.dims(0).and_then(|dims| dims.first().cloned()).filter(|_| counted);
         let trips = trips.unwrap_or_else(|| (cx.fresh)());
-        let output = |(position, inferred): (usize, Inferred)| match carried.get(position) {
+        let output = |(position, inferred): (usize, Inferred)| match formals.get(position) {
             // With no iteration at all the result is what was carried in.
             Some(before) => join(before, &inferred.ty, cx).into(),
             None => stacked(&inferred.ty, &trips).into(),
@@ -85,6 +81,21 @@ impl Op for Loop {
     fn cost(&self, _shapes: &Shapes<'_>) -> Cost {
         Cost::default()
     }
+}
+
+/// Whether the body hands on the condition that it was given, or one that is always true.
+fn always_goes_on(graph: &Graph, types: &[Inferred]) -> bool {
+    let known = types.first().and_then(|c| c.dims.as_ref()).and_then(|d| d.first()).and_then(Dim::value);
+    let Some(mut value) = graph.outputs.first().copied() else { return false };
+    while let Some((producer, _)) = graph.value(value).producer
+        && graph.node(producer).op.is("Identity")
+        && let Some(source) = graph.node(producer).input(0)
+    {
+        value = source;
+    }
+    let holds =
+        |tensor: &Tensor| tensor.dtype() == DType::Bool && tensor.data().iter().all(|byte| *byte != 0);
+    known == Some(1) || graph.inputs.get(1) == Some(&value) || graph.constant(value).is_some_and(holds)
 }
 
 fn stacked(ty: &Type, trips: &Dim) -> Type {

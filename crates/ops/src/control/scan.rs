@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Scan.html>. The form of opset 8, with a batch axis, is refused.
 
-use super::body::{infer, join, region, run, stack, without_sizes};
+use super::body::{join, region, run, stabilize_states, stack, without_sizes};
 use crate::forms::inexpressible;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::select::{Walk, select, strides};
@@ -24,25 +24,21 @@ impl Op for Scan {
         let states = states(cx.attrs, cx.inputs.len())?;
         let types: Vec<Type> =
             cx.inputs.iter().map(|arg| arg.map_or(Type::Unknown, |a| a.ty.clone())).collect();
-        let (mut formals, mut length) = (types[..states].to_vec(), None);
+        let (mut slices, mut length) = (Vec::new(), None);
         for (position, ty) in types[states..].iter().enumerate() {
             let Some(TensorType { dtype, shape: Some(shape) }) = ty.tensor() else {
-                formals.push(without_sizes(ty));
+                slices.push(without_sizes(ty));
                 continue;
             };
             let mut shape = shape.clone();
             let at = axis::normalize(nth(cx.attrs, "scan_input_axes", position), shape.len())?;
             length = length.or(Some(shape.remove(at)));
-            formals.push(TensorType { dtype: *dtype, shape: Some(shape) }.into());
+            slices.push(TensorType { dtype: *dtype, shape: Some(shape) }.into());
         }
-        let mut outputs = infer(graph, &formals)?;
-        if outputs.iter().zip(&types[..states]).any(|(after, before)| after.ty != *before) {
-            formals[..states].iter_mut().for_each(|ty| *ty = without_sizes(ty));
-            outputs = infer(graph, &formals)?;
-        }
+        let (carried, outputs) = stabilize_states(cx, graph, types[..states].to_vec(), &slices)?;
         let length = length.unwrap_or_else(|| (cx.fresh)());
         let output = |(position, inferred): (usize, Inferred)| -> Result<Inferred, InferError> {
-            match types[..states].get(position) {
+            match carried.get(position) {
                 Some(before) => Ok(join(before, &inferred.ty, cx).into()),
                 None => Ok(collected(
                     &inferred.ty,

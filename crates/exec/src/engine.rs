@@ -1,0 +1,45 @@
+//! What all plans of a session share: threads, packed weights, the model's functions, one arena.
+//!
+//! Plans never run at the same time, so one arena serves them all: it grows to what the largest needs and stays.
+
+use crate::weights::Weights;
+use fusebox_ir::Function;
+use fusebox_kernels::{Arena, Isa, Team};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Shared state of a session.
+pub struct Engine {
+    /// Threads.
+    pub team: Team,
+    /// Weights packed so far.
+    pub weights: Weights,
+    /// The model's functions.
+    pub functions: Arc<[Function]>,
+    /// Instruction set to force, for tests.
+    pub isa: Option<Isa>,
+    arena: Mutex<Arena>,
+}
+
+impl Engine {
+    /// Shared state without weights and memory so far.
+    pub fn new(functions: Arc<[Function]>, threads: usize, isa: Option<Isa>) -> Self {
+        let arena = Mutex::new(Arena::new(0));
+        Self { team: Team::new(threads), weights: Weights::default(), functions, isa, arena }
+    }
+
+    /// The arena, with at least `bytes` bytes of whatever earlier runs left there.
+    pub(crate) fn arena(&self, bytes: usize) -> MutexGuard<'_, Arena> {
+        let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
+        if arena.len() < bytes {
+            // The old memory goes first, so that both are never held.
+            *arena = Arena::new(0);
+            *arena = Arena::new(bytes);
+        }
+        arena
+    }
+
+    /// Bytes that the arena holds now.
+    pub fn arena_bytes(&self) -> usize {
+        self.arena.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
