@@ -100,7 +100,7 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub fn run_data(&self, inputs: &[(&str, Datum)]) -> Result<Vec<(String, Datum)>, ExecError> {
-        let outputs = self.execute(arrange(self.graph(), inputs)?, None)?;
+        let outputs = self.execute(&arrange(self.graph(), inputs)?, None)?;
         Ok(self.output_names().zip(outputs).collect())
     }
 
@@ -109,8 +109,9 @@ impl Session {
         inputs: &[(&str, Tensor)],
         profile: Option<&mut Profile>,
     ) -> Result<Outputs, ExecError> {
-        let data = arrange(self.graph(), inputs)?.into_iter().map(|t| t.map(Datum::Tensor)).collect();
-        let outputs = self.execute(data, profile)?.into_iter().map(Datum::into_tensor);
+        let data: Vec<Option<Datum>> =
+            arrange(self.graph(), inputs)?.into_iter().map(|t| t.map(Datum::Tensor)).collect();
+        let outputs = self.execute(&data, profile)?.into_iter().map(Datum::into_tensor);
         Ok(self.output_names().zip(outputs.collect::<Result<Vec<_>, _>>()?).collect())
     }
 
@@ -120,12 +121,12 @@ impl Session {
 
     fn execute(
         &self,
-        data: Vec<Option<Datum>>,
+        data: &[Option<Datum>],
         profile: Option<&mut Profile>,
     ) -> Result<Vec<Datum>, ExecError> {
         let types: Vec<Option<TensorType>> =
             data.iter().map(|d| d.as_ref()?.tensor().ok().map(Tensor::ty)).collect();
-        for (id, datum) in self.graph().inputs.iter().zip(&data) {
+        for (id, datum) in self.graph().inputs.iter().zip(data) {
             let value = self.graph().value(*id);
             if value.ty.tensor().is_some() && datum.as_ref().is_some_and(|d| d.tensor().is_err()) {
                 let found =
@@ -135,7 +136,7 @@ impl Session {
             }
         }
         let segment = self.segment(&types)?;
-        self.executor.run_from(&self.engine, segment, &data, profile)
+        self.executor.run_from(&self.engine, segment, data, profile)
     }
 
     /// Calls `see` with what given input types compile to: `Ok` holds the plan of the whole graph, `Err` that of what

@@ -143,3 +143,13 @@ fn an_arena_is_shared_and_does_not_grow_once_shapes_were_seen() {
     assert_eq!(bytes, after);
     assert!(plans <= fusebox_exec::executor::MAX_PLANS);
 }
+
+#[test]
+fn an_output_may_be_the_first_part_of_a_larger_value() {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::known(DType::F32, &[4, 2]));
+    let y = b.op("Neg", &[x]);
+    let (start, end) = (b.constant(Tensor::vector(vec![0i64])), b.constant(Tensor::vector(vec![2i64])));
+    let part = b.op("Slice", &[y, start, end]);
+    check(&session(b.finish(&[part])), &[("x", matrix(4, 2, 1))]);
+}
