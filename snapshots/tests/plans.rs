@@ -32,8 +32,8 @@ fn shown(name: &str) -> String {
         Some(TensorType::known(ty.dtype, &sizes))
     };
     let types: Vec<_> = graph.inputs.iter().map(|id| fixed(&graph.value(*id).ty)).collect();
-    let print = |plan: Result<&fusebox_exec::Plan, &str>| {
-        let plan = plan.expect("every model of the list has fixed sizes");
+    let print = |plan: Result<&fusebox_exec::Plan, Option<&fusebox_exec::Plan>>| {
+        let Ok(plan) = plan else { panic!("every model of the list runs by one plan") };
         let mut text = format!("{name}: arena {} bytes, {} steps\n", plan.arena_bytes(), plan.steps.len());
         for (index, step) in plan.steps.iter().enumerate() {
             let nodes = step.nodes.join(" ");
