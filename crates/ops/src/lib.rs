@@ -5,6 +5,7 @@
 //! for clarity over `ndarray`, not for speed. To add an operator: one file in its family's folder and its row in that
 //! family's `OPS`. Start at [`Op`]; whole graphs are typed by [`typing`] and evaluated by [`interpret`].
 
+pub mod attributes;
 pub mod axis;
 pub mod broadcast;
 pub mod cost;

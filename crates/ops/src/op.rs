@@ -1,5 +1,6 @@
 //! The operator trait and the contexts its methods see.
 
+use crate::attributes::Attributes;
 use crate::{Cost, Datum, EvalError, InferError, Interpreter, Shapes, VersionError};
 use fusebox_ir::{Attrs, DType, Dim, Graph, Node, NodeId, OpName, Region, Tensor, TensorType, Type};
 
@@ -44,6 +45,8 @@ pub struct Schema {
     pub outputs: (usize, usize),
     /// Whether equal inputs give equal outputs.
     pub purity: Purity,
+    /// Attributes that rules may name, with the defaults that an absent one stands for.
+    pub attributes: Attributes,
 }
 
 impl Schema {
@@ -54,12 +57,17 @@ impl Schema {
         inputs: (usize, usize),
         outputs: (usize, usize),
     ) -> Self {
-        Self { domain: "", name, since, inputs, outputs, purity: Purity::Pure }
+        Self { domain: "", name, since, inputs, outputs, purity: Purity::Pure, attributes: &[] }
     }
 
     /// A fused operator of `ai.fusebox`.
     pub const fn fusebox(name: &'static str, inputs: (usize, usize), outputs: (usize, usize)) -> Self {
-        Self { domain: fusebox_ir::graph::FUSEBOX, name, since: &[1], inputs, outputs, purity: Purity::Pure }
+        Self { domain: fusebox_ir::graph::FUSEBOX, ..Self::onnx(name, &[1], inputs, outputs) }
+    }
+
+    /// The same with attributes, sorted by name.
+    pub const fn with(self, attributes: Attributes) -> Self {
+        Self { attributes, ..self }
     }
 
     /// Domain and name.

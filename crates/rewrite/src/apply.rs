@@ -6,12 +6,12 @@
 use crate::egraph::analysis::Egg;
 use crate::egraph::node::{Code, ENode};
 use crate::expr::{Expr, Scope, Subst};
-use crate::lang::attributes::{self, Spec};
 use crate::rule::{Make, Rule, Template, TemplateCall, Variant};
 use crate::search::{Match, bind_where};
 use crate::value::{Operand, Value};
 use egg::Id;
 use fusebox_ir::{Attr, Attrs, DType, OpName, Tensor};
+use fusebox_ops::attributes::{self, AttrSpec};
 use smallvec::SmallVec;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
@@ -319,20 +319,20 @@ fn tuple_outputs(template: &Template) -> u32 {
 /// A value as an attribute of the kind that the operator declares.
 pub(crate) fn attribute(op: &OpName, name: &str, value: &Value) -> Option<Attr> {
     Some(match attributes::spec(op, name)? {
-        Spec::Int(_) => Attr::Int(value.as_int().or_else(|| value.as_bool().map(i64::from))?),
-        Spec::Float(_) => Attr::Float(value.as_float()? as f32),
-        Spec::Str(_) => match value {
+        AttrSpec::Int(_) => Attr::Int(value.as_int().or_else(|| value.as_bool().map(i64::from))?),
+        AttrSpec::Float(_) => Attr::Float(value.as_float()? as f32),
+        AttrSpec::Str(_) => match value {
             Value::Str(text) => Attr::from(text.as_str()),
             _ => return None,
         },
-        Spec::Ints => Attr::Ints(value.as_ints()?),
-        Spec::Other => return None,
+        AttrSpec::Ints => Attr::Ints(value.as_ints()?),
+        AttrSpec::Other => return None,
     })
 }
 
 /// A record with the defaults of its operator filled in.
 pub(crate) fn with_defaults(op: &OpName, mut attrs: Attrs) -> Attrs {
-    for (name, spec) in attributes::attributes(op).unwrap_or(&[]) {
+    for (name, spec) in attributes::of(op) {
         if attrs.get(name).is_none()
             && let Some(default) = spec.default()
         {

@@ -49,7 +49,7 @@ fn what_does_not_parse() {
 fn what_has_no_meaning() {
     check("  Negg(?x) => ?x", (4, 3), "unknown operator `Negg`", "did you mean `Neg`");
     check("  com.nowhere.Op(?x) => ?x", (4, 3), "unknown operator", "domain.Name");
-    check("  Neg(?x, ?y) => ?x", (4, 3), "`Neg` takes 1 operands, found 2", "");
+    check("  Neg(?x, ?y) => ?x", (4, 3), "`Neg` takes 1 operand, found 2", "");
     check("  Softmax[axes=1](?x) => ?x", (4, 16), "has no attribute `axes`", "did you mean `axis`");
     check("  Neg(?x) => ?z", (4, 14), "`?z` is not bound", "each alternative");
     check("  {Neg(?x) | Abs(?y)} => ?y", (4, 26), "`?y` is not bound", "each alternative");

@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Gelu.html>.
 
+use crate::attributes::text;
 use crate::elementwise::unary;
 use crate::inference::{FLOATS, same_as_first};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
@@ -9,7 +10,7 @@ use crate::{Datum, EvalError, InferError, Shapes};
 use fusebox_ir::Attrs;
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-static SCHEMA: Schema = Schema::onnx("Gelu", &[20], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Gelu", &[20], (1, 1), (1, 1)).with(&[("approximate", text("none"))]);
 
 pub(crate) struct Gelu;
 

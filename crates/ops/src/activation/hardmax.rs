@@ -3,10 +3,11 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Hardmax.html>.
 
 use super::softmax_family;
+use crate::attributes::int;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 
-static SCHEMA: Schema = Schema::onnx("Hardmax", &[1, 11, 13], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Hardmax", &[1, 11, 13], (1, 1), (1, 1)).with(&[("axis", int(-1))]);
 
 pub(crate) struct Hardmax;
 

@@ -2,12 +2,14 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__LeakyRelu.html>.
 
+use crate::attributes::float;
 use crate::elementwise::unary;
 use crate::inference::{FLOATS, same_as_first};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError};
 
-static SCHEMA: Schema = Schema::onnx("LeakyRelu", &[1, 6, 16], (1, 1), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("LeakyRelu", &[1, 6, 16], (1, 1), (1, 1)).with(&[("alpha", float(0.01))]);
 
 pub(crate) struct LeakyRelu;
 

@@ -2,12 +2,14 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Selu.html>.
 
+use crate::attributes::float;
 use crate::elementwise::unary;
 use crate::inference::{FLOATS, same_as_first};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError, Shapes};
 
-static SCHEMA: Schema = Schema::onnx("Selu", &[1, 6, 22], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Selu", &[1, 6, 22], (1, 1), (1, 1))
+    .with(&[("alpha", float(1.6732632)), ("gamma", float(1.050701))]);
 
 pub(crate) struct Selu;
 

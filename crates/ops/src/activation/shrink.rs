@@ -2,12 +2,14 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Shrink.html>.
 
+use crate::attributes::float;
 use crate::inference::{NUMBERS, same_as_first};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::view::{from_f64, one, to_f64};
 use crate::{Datum, EvalError, InferError};
 
-static SCHEMA: Schema = Schema::onnx("Shrink", &[9], (1, 1), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("Shrink", &[9], (1, 1), (1, 1)).with(&[("bias", float(0.0)), ("lambd", float(0.5))]);
 
 pub(crate) struct Shrink;
 

@@ -4,11 +4,12 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Softmax.html>.
 
 use super::softmax_family::{self, shift};
+use crate::attributes::int;
 use crate::elementwise::unary;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 
-static SCHEMA: Schema = Schema::onnx("Softmax", &[1, 11, 13], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Softmax", &[1, 11, 13], (1, 1), (1, 1)).with(&[("axis", int(-1))]);
 
 pub(crate) struct Softmax;
 

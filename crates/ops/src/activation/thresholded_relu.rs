@@ -2,12 +2,14 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ThresholdedRelu.html>.
 
+use crate::attributes::float;
 use crate::elementwise::unary;
 use crate::inference::{FLOATS, same_as_first};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError};
 
-static SCHEMA: Schema = Schema::onnx("ThresholdedRelu", &[10, 22], (1, 1), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("ThresholdedRelu", &[10, 22], (1, 1), (1, 1)).with(&[("alpha", float(1.0))]);
 
 pub(crate) struct ThresholdedRelu;
 

@@ -2,13 +2,18 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__RotaryEmbedding.html>. Defined by its body.
 
+use crate::attributes::{INT, int};
 use crate::forms::existed;
 use crate::fused::emit::Emit;
 use crate::op::{Body, Edit, Infer, Inferred, Op, Schema};
 use crate::{InferError, Shapes, VersionError};
 use fusebox_ir::{Attrs, Graph, OpName, Type, ValueId};
 
-static SCHEMA: Schema = Schema::onnx("RotaryEmbedding", &[23], (3, 4), (1, 1));
+static SCHEMA: Schema = Schema::onnx("RotaryEmbedding", &[23], (3, 4), (1, 1)).with(&[
+    ("interleaved", int(0)),
+    ("num_heads", INT),
+    ("rotary_embedding_dim", int(0)),
+]);
 
 pub(crate) struct RotaryEmbedding;
 

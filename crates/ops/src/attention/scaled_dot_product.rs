@@ -4,6 +4,7 @@
 //! of whose keys are hidden gives zeros, as the newest version says.
 
 use super::bias::{Positions, emit_bias};
+use crate::attributes::{FLOAT, INT, float, int};
 use crate::forms::{drop_int, existed, inexpressible};
 use crate::fused::emit::Emit;
 use crate::movement::dtype_attr;
@@ -12,7 +13,17 @@ use crate::sizes::unknown;
 use crate::{InferError, Shapes, VersionError};
 use fusebox_ir::{Attrs, DType, Dim, Graph, TensorType, ValueId};
 
-static SCHEMA: Schema = Schema::onnx("Attention", &[23, 24, 25], (3, 7), (1, 4));
+static SCHEMA: Schema = Schema::onnx("Attention", &[23, 24, 25], (3, 7), (1, 4)).with(&[
+    ("is_causal", int(0)),
+    ("kv_num_heads", INT),
+    ("left_window_size", int(-1)),
+    ("q_num_heads", INT),
+    ("qk_matmul_output_mode", int(0)),
+    ("right_window_size", int(-1)),
+    ("scale", FLOAT),
+    ("softcap", float(0.0)),
+    ("softmax_precision", INT),
+]);
 
 pub(crate) struct Attention;
 

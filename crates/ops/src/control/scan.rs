@@ -3,6 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Scan.html>. The form of opset 8, with a batch axis, is refused.
 
 use super::body::{join, region, run, stabilize_states, stack, without_sizes};
+use crate::attributes::{INT, INTS};
 use crate::forms::inexpressible;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::select::{Walk, select, strides};
@@ -10,7 +11,13 @@ use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError, axis};
 use fusebox_ir::{Attrs, Dim, Tensor, TensorType, Type};
 
 static SCHEMA: Schema =
-    Schema::onnx("Scan", &[8, 9, 11, 16, 19, 21, 23, 24, 25], (1, usize::MAX), (1, usize::MAX));
+    Schema::onnx("Scan", &[8, 9, 11, 16, 19, 21, 23, 24, 25], (1, usize::MAX), (1, usize::MAX)).with(&[
+        ("num_scan_inputs", INT),
+        ("scan_input_axes", INTS),
+        ("scan_input_directions", INTS),
+        ("scan_output_axes", INTS),
+        ("scan_output_directions", INTS),
+    ]);
 
 pub(crate) struct Scan;
 

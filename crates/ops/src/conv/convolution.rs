@@ -5,6 +5,7 @@
 
 use super::columns::Columns;
 use super::geometry::{agree, groups, kernel_agrees, shapes};
+use crate::attributes::{INTS, int, text};
 use crate::broadcast::check_elements;
 use crate::inference::{FLOATS, expect, expect_same, first_is};
 use crate::linear::product::MatrixElement;
@@ -16,7 +17,14 @@ use crate::{Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{Attrs, DType, Dim, Shape, Tensor, TensorType};
 use ndarray::ArrayView2;
 
-static SCHEMA: Schema = Schema::onnx("Conv", &[1, 11, 22], (2, 3), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Conv", &[1, 11, 22], (2, 3), (1, 1)).with(&[
+    ("auto_pad", text("NOTSET")),
+    ("dilations", INTS),
+    ("group", int(1)),
+    ("kernel_shape", INTS),
+    ("pads", INTS),
+    ("strides", INTS),
+]);
 
 pub(crate) struct Conv;
 

@@ -4,6 +4,7 @@
 //! right shift of a negative number. Signed types came with opset 28.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__BitShift.html>.
 
+use crate::attributes::TEXT;
 use crate::broadcast::zip_map;
 use crate::inference::{INTEGERS, elementwise, first_is};
 use crate::number::Number;
@@ -14,7 +15,7 @@ use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::Attrs;
 use num_traits::{CheckedShl, CheckedShr, PrimInt};
 
-static SCHEMA: Schema = Schema::onnx("BitShift", &[11, 28], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("BitShift", &[11, 28], (2, 2), (1, 1)).with(&[("direction", TEXT)]);
 
 pub(crate) struct BitShift;
 

@@ -3,11 +3,13 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__IsInf.html>.
 
 use super::unary;
+use crate::attributes::int;
 use crate::inference::{FLOATS, comparison, first_is};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError};
 
-static SCHEMA: Schema = Schema::onnx("IsInf", &[10, 20], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("IsInf", &[10, 20], (1, 1), (1, 1))
+    .with(&[("detect_negative", int(1)), ("detect_positive", int(1))]);
 
 pub(crate) struct IsInf;
 

@@ -4,6 +4,7 @@
 //! has the dividend's. Floats with `fmod = 0` came with opset 28. An integer divisor of zero is an error.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Mod.html>.
 
+use crate::attributes::int;
 use crate::broadcast::zip_map;
 use crate::inference::{NUMBERS, elementwise, first_is, map_elements};
 use crate::number::Number;
@@ -13,7 +14,7 @@ use crate::view::{dispatch, one, tensor, view};
 use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::Dim;
 
-static SCHEMA: Schema = Schema::onnx("Mod", &[10, 13, 28], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Mod", &[10, 13, 28], (2, 2), (1, 1)).with(&[("fmod", int(0))]);
 
 pub(crate) struct Mod;
 

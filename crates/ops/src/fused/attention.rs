@@ -10,6 +10,7 @@
 
 use super::emit::Emit;
 use super::epilogue::show;
+use crate::attributes::{FLOAT, INT, float, int, text};
 use crate::op::{Body, Infer, Inferred, Op, Schema};
 use crate::{InferError, Shapes};
 use fusebox_ir::{Attrs, DType, Dim, Graph, OpName, Tensor, TensorType, Type, ValueId};
@@ -17,7 +18,15 @@ use fusebox_ir::{Attrs, DType, Dim, Graph, OpName, Tensor, TensorType, Type, Val
 /// The operator.
 pub struct Attention;
 
-static SCHEMA: Schema = Schema::fusebox("Attention", (3, 4), (1, 1));
+static SCHEMA: Schema = Schema::fusebox("Attention", (3, 4), (1, 1)).with(&[
+    ("causal", int(0)),
+    ("kv_heads", INT),
+    ("layout", text("bhsd")),
+    ("nan_to_zero", int(0)),
+    ("q_heads", INT),
+    ("scale", FLOAT),
+    ("softcap", float(0.0)),
+]);
 
 /// Where heads are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use super::emit::Emit;
 use super::epilogue::{Epilogue, check_residual, check_vector, show};
 use super::linear::check_weights;
 use super::quantize::{Quantized, emit_quantize};
+use crate::attributes::{FLOAT, INTS, int, text};
 use crate::op::{Body, Infer, Inferred, Op, QuantRole, Schema};
 use crate::{InferError, Shapes};
 use fusebox_ir::{Attr, Attrs, DType, Dim, Graph, OpName, Tensor, TensorType, ValueId};
@@ -16,7 +17,17 @@ use fusebox_ir::{Attr, Attrs, DType, Dim, Graph, OpName, Tensor, TensorType, Val
 /// The operator.
 pub struct Conv;
 
-static SCHEMA: Schema = Schema::fusebox("Conv", (2, 5), (1, 1));
+static SCHEMA: Schema = Schema::fusebox("Conv", (2, 5), (1, 1)).with(&[
+    ("activation", text("none")),
+    ("alpha", FLOAT),
+    ("beta", FLOAT),
+    ("dilations", INTS),
+    ("group", int(1)),
+    ("kernel_shape", INTS),
+    ("pads", INTS),
+    ("residual_first", int(1)),
+    ("strides", INTS),
+]);
 
 const W: usize = 1;
 const W_SCALE: usize = 2;

@@ -7,6 +7,7 @@
 use super::emit::Emit;
 use super::epilogue::{Epilogue, check_residual, check_vector, show};
 use super::quantize::emit_matmul;
+use crate::attributes::{FLOAT, int, text};
 use crate::op::{Body, Infer, Inferred, Op, QuantRole, Schema};
 use crate::{InferError, Shapes};
 use fusebox_ir::{DType, Dim, Graph, TensorType, ValueId};
@@ -14,7 +15,12 @@ use fusebox_ir::{DType, Dim, Graph, TensorType, ValueId};
 /// The operator.
 pub struct Linear;
 
-static SCHEMA: Schema = Schema::fusebox("Linear", (2, 5), (1, 1));
+static SCHEMA: Schema = Schema::fusebox("Linear", (2, 5), (1, 1)).with(&[
+    ("activation", text("none")),
+    ("alpha", FLOAT),
+    ("beta", FLOAT),
+    ("residual_first", int(0)),
+]);
 
 /// Positions of the operands, which NormLinear has elsewhere.
 pub(super) struct Operands {

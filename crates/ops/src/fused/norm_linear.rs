@@ -7,6 +7,7 @@ use super::emit::Emit;
 use super::epilogue::{Epilogue, check_vector};
 use super::linear::{Operands, emit_linear, infer_linear, linear_flops};
 use super::norm::Norm;
+use crate::attributes::{FLOAT, float, int, text};
 use crate::op::{Body, Infer, Inferred, Op, QuantRole, Schema};
 use crate::{InferError, Shapes};
 use fusebox_ir::Graph;
@@ -14,7 +15,14 @@ use fusebox_ir::Graph;
 /// The operator.
 pub struct NormLinear;
 
-static SCHEMA: Schema = Schema::fusebox("NormLinear", (1, 7), (1, 1));
+static SCHEMA: Schema = Schema::fusebox("NormLinear", (1, 7), (1, 1)).with(&[
+    ("activation", text("none")),
+    ("alpha", FLOAT),
+    ("beta", FLOAT),
+    ("epsilon", float(1e-5)),
+    ("norm", text("layer")),
+    ("residual_first", int(0)),
+]);
 
 const OPERANDS: Operands = Operands { w: 3, w_scale: 4, bias: 5, residual: 6 };
 

@@ -7,6 +7,7 @@
 use super::emit::Emit;
 use super::epilogue::check_vector;
 use super::norm::Norm;
+use crate::attributes::{float, text};
 use crate::op::{Body, Infer, Inferred, Op, Schema};
 use crate::{InferError, Shapes};
 use fusebox_ir::{Attrs, Graph, OpName, TensorType};
@@ -14,7 +15,8 @@ use fusebox_ir::{Attrs, Graph, OpName, TensorType};
 /// The operator.
 pub struct SkipLayerNorm;
 
-static SCHEMA: Schema = Schema::fusebox("SkipLayerNorm", (2, 4), (1, 2));
+static SCHEMA: Schema = Schema::fusebox("SkipLayerNorm", (2, 4), (1, 2))
+    .with(&[("epsilon", float(1e-5)), ("norm", text("layer"))]);
 
 impl Op for SkipLayerNorm {
     fn schema(&self) -> &'static Schema {

@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Compress.html>.
 
+use crate::attributes::INT;
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{select, span};
 use crate::sizes::{copy_cost, unknown};
@@ -9,7 +10,7 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, axis};
 use fusebox_ir::{DType, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("Compress", &[9, 11, 28], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Compress", &[9, 11, 28], (2, 2), (1, 1)).with(&[("axis", INT)]);
 
 pub(crate) struct Compress;
 

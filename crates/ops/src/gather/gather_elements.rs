@@ -4,6 +4,7 @@
 //! shares.
 
 use super::index::{expect_indices, resolve};
+use crate::attributes::int;
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{select, strides};
 use crate::sizes::{copy_cost, unknown};
@@ -11,7 +12,7 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, axis};
 use fusebox_ir::{Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("GatherElements", &[11, 13], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("GatherElements", &[11, 13], (2, 2), (1, 1)).with(&[("axis", int(0))]);
 
 pub(crate) struct GatherElements;
 

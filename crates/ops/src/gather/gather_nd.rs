@@ -3,6 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__GatherND.html>. Also holds the addressing that ScatterND shares.
 
 use super::index::{expect_indices, integers, to_index};
+use crate::attributes::int;
 use crate::forms::{drop_int, existed};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{select, span, strides};
@@ -11,7 +12,8 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{Attrs, Dim, Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("GatherND", &[11, 12, 13], (2, 2), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("GatherND", &[11, 12, 13], (2, 2), (1, 1)).with(&[("batch_dims", int(0))]);
 
 pub(crate) struct GatherNd;
 

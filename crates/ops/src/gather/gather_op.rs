@@ -3,6 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Gather.html>. While typing it also picks from vectors of sizes.
 
 use super::index::{resolve, to_index};
+use crate::attributes::int;
 use crate::inference::elements;
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{select, span};
@@ -11,7 +12,7 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, axis};
 use fusebox_ir::{Dim, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("Gather", &[1, 11, 13], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Gather", &[1, 11, 13], (2, 2), (1, 1)).with(&[("axis", int(0))]);
 
 pub(crate) struct Gather;
 

@@ -3,6 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__OneHot.html>. Indices out of range give only off-values.
 
 use super::index::to_index;
+use crate::attributes::int;
 use crate::inference::elements;
 use crate::movement::cast;
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
@@ -12,7 +13,7 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError, axis};
 use fusebox_ir::{DType, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("OneHot", &[9, 11, 28], (3, 3), (1, 1));
+static SCHEMA: Schema = Schema::onnx("OneHot", &[9, 11, 28], (3, 3), (1, 1)).with(&[("axis", int(-1))]);
 
 pub(crate) struct OneHot;
 

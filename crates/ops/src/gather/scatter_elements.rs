@@ -5,6 +5,7 @@
 
 use super::gather_elements::addresses;
 use super::index::{Reduction, expect_indices, scatter};
+use crate::attributes::{int, text};
 use crate::forms::{existed, inexpressible};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::sizes::unknown;
@@ -12,8 +13,9 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError, VersionError, axis};
 use fusebox_ir::{OpName, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("ScatterElements", &[11, 13, 16, 18], (3, 3), (1, 1));
-static OLD_SCHEMA: Schema = Schema::onnx("Scatter", &[9, 11], (3, 3), (1, 1));
+static SCHEMA: Schema = Schema::onnx("ScatterElements", &[11, 13, 16, 18], (3, 3), (1, 1))
+    .with(&[("axis", int(0)), ("reduction", text("none"))]);
+static OLD_SCHEMA: Schema = Schema::onnx("Scatter", &[9, 11], (3, 3), (1, 1)).with(&[("axis", int(0))]);
 
 pub(crate) struct ScatterElements;
 

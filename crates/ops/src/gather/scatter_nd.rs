@@ -5,6 +5,7 @@
 use super::gather_nd::slices;
 use super::index::{Reduction, expect_indices, scatter};
 use super::scatter_elements::check_reduction;
+use crate::attributes::text;
 use crate::forms::existed;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::sizes::unknown;
@@ -12,7 +13,8 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::TensorType;
 
-static SCHEMA: Schema = Schema::onnx("ScatterND", &[11, 13, 16, 18], (3, 3), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("ScatterND", &[11, 13, 16, 18], (3, 3), (1, 1)).with(&[("reduction", text("none"))]);
 
 pub(crate) struct ScatterNd;
 

@@ -3,6 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Bernoulli.html>. Drawn as the other random operators draw.
 
 use super::source::Source;
+use crate::attributes::{FLOAT, INT};
 use crate::movement::{cast, dtype_attr};
 use crate::op::{Eval, Infer, Inferred, Op, Purity, Schema};
 use crate::sizes::unknown;
@@ -11,12 +12,8 @@ use crate::{Datum, EvalError, InferError};
 use fusebox_ir::{Tensor, TensorType};
 
 static SCHEMA: Schema = Schema {
-    domain: "",
-    name: "Bernoulli",
-    since: &[15, 22],
-    inputs: (1, 1),
-    outputs: (1, 1),
     purity: Purity::Random,
+    ..Schema::onnx("Bernoulli", &[15, 22], (1, 1), (1, 1)).with(&[("dtype", INT), ("seed", FLOAT)])
 };
 
 pub(crate) struct Bernoulli;

@@ -13,14 +13,7 @@ use crate::{Datum, EvalError, InferError};
 use fusebox_ir::{Attrs, DType, Dim, Tensor, TensorType};
 
 const fn schema(name: &'static str, inputs: usize) -> Schema {
-    Schema {
-        domain: "",
-        name,
-        since: &[1, 22],
-        inputs: (inputs, inputs),
-        outputs: (1, 1),
-        purity: Purity::Random,
-    }
+    Schema { purity: Purity::Random, ..Schema::onnx(name, &[1, 22], (inputs, inputs), (1, 1)) }
 }
 
 static NORMAL: Schema = schema("RandomNormal", 0);

@@ -6,6 +6,7 @@
 use super::equation::{Equation, Label};
 use super::matmul::batched_product;
 use super::product::MatrixElement;
+use crate::attributes::TEXT;
 use crate::broadcast::{broadcast_dims, check_elements};
 use crate::inference::{NUMBERS, expect, expect_same, first_is};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
@@ -15,7 +16,8 @@ use fusebox_ir::{Attrs, Dim, TensorType};
 use ndarray::{ArrayD, Axis, IxDyn};
 use std::collections::BTreeMap;
 
-static SCHEMA: Schema = Schema::onnx("Einsum", &[12, 28], (1, usize::MAX), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("Einsum", &[12, 28], (1, usize::MAX), (1, 1)).with(&[("equation", TEXT)]);
 
 pub(crate) struct Einsum;
 

@@ -4,6 +4,7 @@
 //! round once. Spec: <https://onnx.ai/onnx/operators/onnx__Gemm.html>.
 
 use super::product::MatrixElement;
+use crate::attributes::{float, int};
 use crate::broadcast::{broadcast_dims, broadcast_to, check_elements};
 use crate::forms::set_constant;
 use crate::inference::{NUMBERS, expect, expect_same, first_is};
@@ -15,7 +16,12 @@ use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{Attrs, Dim, Shape, TensorType};
 use ndarray::{ArrayD, Ix2, Zip};
 
-static SCHEMA: Schema = Schema::onnx("Gemm", &[1, 6, 7, 9, 11, 13], (2, 3), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Gemm", &[1, 6, 7, 9, 11, 13], (2, 3), (1, 1)).with(&[
+    ("alpha", float(1.0)),
+    ("beta", float(1.0)),
+    ("transA", int(0)),
+    ("transB", int(0)),
+]);
 
 pub(crate) struct Gemm;
 

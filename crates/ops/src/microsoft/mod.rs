@@ -8,11 +8,11 @@ mod skip_norms;
 
 use crate::Op;
 use crate::fused::emit::Emit;
-use crate::op::{Body, Purity, Schema, Target};
+use crate::op::{Body, Schema, Target};
 
 /// A pure operator of the domain.
 const fn schema(name: &'static str, inputs: (usize, usize), outputs: (usize, usize)) -> Schema {
-    Schema { domain: "com.microsoft", name, since: &[1], inputs, outputs, purity: Purity::Pure }
+    Schema { domain: "com.microsoft", ..Schema::onnx(name, &[1], inputs, outputs) }
 }
 
 /// A body in standard operators whatever the target, or it would be defined by itself.

@@ -3,6 +3,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Cast.html>. Not evaluated: floats of 8 and 4 bits, complex numbers.
 
+use crate::attributes::{INT, int, text};
 use crate::forms::{drop_int, drop_str, inexpressible};
 use crate::inference::elements;
 use crate::number::Number;
@@ -14,7 +15,11 @@ use fusebox_ir::tensor::Element;
 use fusebox_ir::{Attr, Attrs, DType, Tensor, TensorType};
 use num_traits::AsPrimitive;
 
-static SCHEMA: Schema = Schema::onnx("Cast", &[1, 6, 9, 13, 19, 21, 23, 24, 25, 28], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Cast", &[1, 6, 9, 13, 19, 21, 23, 24, 25, 28], (1, 1), (1, 1)).with(&[
+    ("round_mode", text("up")),
+    ("saturate", int(1)),
+    ("to", INT),
+]);
 
 pub(crate) struct Cast;
 

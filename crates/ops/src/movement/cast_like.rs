@@ -3,13 +3,15 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__CastLike.html>.
 
 use super::cast::{cast, retyped};
+use crate::attributes::{int, text};
 use crate::forms::{drop_int, drop_str, existed};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::sizes::unknown;
 use crate::view::one;
 use crate::{Datum, EvalError, InferError, VersionError};
 
-static SCHEMA: Schema = Schema::onnx("CastLike", &[15, 19, 21, 23, 24, 25], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("CastLike", &[15, 19, 21, 23, 24, 25], (2, 2), (1, 1))
+    .with(&[("round_mode", text("up")), ("saturate", int(1))]);
 
 pub(crate) struct CastLike;
 

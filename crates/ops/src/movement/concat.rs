@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Concat.html>.
 
+use crate::attributes::INT;
 use crate::inference::elements;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{pick, span};
@@ -10,7 +11,8 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError, axis};
 use fusebox_ir::{Attrs, Dim, Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("Concat", &[1, 4, 11, 13], (1, usize::MAX), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("Concat", &[1, 4, 11, 13], (1, usize::MAX), (1, 1)).with(&[("axis", INT)]);
 
 pub(crate) struct Concat;
 

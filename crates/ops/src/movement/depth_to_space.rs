@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__DepthToSpace.html>. Also holds what it shares with SpaceToDepth.
 
+use crate::attributes::{INT, text};
 use crate::forms::{drop_str, inexpressible};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{Walk, select, strides};
@@ -10,7 +11,8 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{Attrs, Dim, Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("DepthToSpace", &[1, 11, 13, 28], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("DepthToSpace", &[1, 11, 13, 28], (1, 1), (1, 1))
+    .with(&[("blocksize", INT), ("mode", text("DCR"))]);
 
 pub(crate) struct DepthToSpace;
 

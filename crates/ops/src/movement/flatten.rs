@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Flatten.html>.
 
+use crate::attributes::int;
 use crate::forms::inexpressible;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::sizes::{fresh_dims, unknown, view_cost};
@@ -9,7 +10,8 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError, axis};
 use fusebox_ir::{Dim, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("Flatten", &[1, 9, 11, 13, 21, 23, 24, 25], (1, 1), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("Flatten", &[1, 9, 11, 13, 21, 23, 24, 25], (1, 1), (1, 1)).with(&[("axis", int(1))]);
 
 pub(crate) struct Flatten;
 

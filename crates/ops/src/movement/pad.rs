@@ -3,6 +3,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Pad.html>.
 
+use crate::attributes::text;
 use crate::forms::{
     constant_integers, constant_of, inexpressible, input_to_ints, ints_to_input, set_constant, set_input,
 };
@@ -14,7 +15,8 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError, axis};
 use fusebox_ir::{Attr, Attrs, Dim, Tensor, TensorType, Type};
 
-static SCHEMA: Schema = Schema::onnx("Pad", &[1, 2, 11, 13, 18, 19, 21, 23, 24, 25], (2, 4), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Pad", &[1, 2, 11, 13, 18, 19, 21, 23, 24, 25], (2, 4), (1, 1))
+    .with(&[("mode", text("constant"))]);
 
 pub(crate) struct Pad;
 

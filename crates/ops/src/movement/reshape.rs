@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Reshape.html>.
 
+use crate::attributes::int;
 use crate::forms::{constant_integers, drop_int, inexpressible, input_to_ints, ints_to_input};
 use crate::inference::elements;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
@@ -11,7 +12,8 @@ use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::tensor::element_count;
 use fusebox_ir::{Dim, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("Reshape", &[1, 5, 13, 14, 19, 21, 23, 24, 25], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Reshape", &[1, 5, 13, 14, 19, 21, 23, 24, 25], (2, 2), (1, 1))
+    .with(&[("allowzero", int(0))]);
 
 pub(crate) struct Reshape;
 

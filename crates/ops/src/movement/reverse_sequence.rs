@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ReverseSequence.html>.
 
+use crate::attributes::int;
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{select, strides};
 use crate::sizes::copy_cost;
@@ -9,7 +10,8 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{Attrs, Type};
 
-static SCHEMA: Schema = Schema::onnx("ReverseSequence", &[10, 28], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("ReverseSequence", &[10, 28], (2, 2), (1, 1))
+    .with(&[("batch_axis", int(1)), ("time_axis", int(0))]);
 
 pub(crate) struct ReverseSequence;
 

@@ -3,6 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__SpaceToDepth.html>.
 
 use super::depth_to_space::{block_of, divided, four, infer_blocks, permuted};
+use crate::attributes::{INT, text};
 use crate::forms::drop_str;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::sizes::copy_cost;
@@ -10,7 +11,8 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::Dim;
 
-static SCHEMA: Schema = Schema::onnx("SpaceToDepth", &[1, 13, 28], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("SpaceToDepth", &[1, 13, 28], (1, 1), (1, 1))
+    .with(&[("blocksize", INT), ("mode", text("DCR"))]);
 
 pub(crate) struct SpaceToDepth;
 

@@ -3,6 +3,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Split.html>.
 
+use crate::attributes::{INT, int};
 use crate::forms::{constant_integers, inexpressible, input_to_ints, ints_to_input};
 use crate::inference::elements;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
@@ -11,7 +12,8 @@ use crate::sizes::{copy_cost, is_index, unknown};
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError, axis};
 use fusebox_ir::{Attrs, Dim, Tensor, TensorType, Type};
 
-static SCHEMA: Schema = Schema::onnx("Split", &[1, 2, 11, 13, 18], (1, 2), (1, usize::MAX));
+static SCHEMA: Schema = Schema::onnx("Split", &[1, 2, 11, 13, 18], (1, 2), (1, usize::MAX))
+    .with(&[("axis", int(0)), ("num_outputs", INT)]);
 
 pub(crate) struct Split;
 

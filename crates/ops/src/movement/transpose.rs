@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Transpose.html>.
 
+use crate::attributes::INTS;
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{Walk, select, strides};
 use crate::sizes::copy_cost;
@@ -9,7 +10,8 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, axis};
 use fusebox_ir::{Attrs, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("Transpose", &[1, 13, 21, 23, 24, 25], (1, 1), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("Transpose", &[1, 13, 21, 23, 24, 25], (1, 1), (1, 1)).with(&[("perm", INTS)]);
 
 pub(crate) struct Transpose;
 

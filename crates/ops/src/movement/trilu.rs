@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Trilu.html>.
 
+use crate::attributes::int;
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{pick, zero};
 use crate::sizes::copy_cost;
@@ -9,7 +10,7 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{TensorType, Type};
 
-static SCHEMA: Schema = Schema::onnx("Trilu", &[14], (1, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Trilu", &[14], (1, 2), (1, 1)).with(&[("upper", int(1))]);
 
 pub(crate) struct Trilu;
 

@@ -5,6 +5,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__BatchNormalization.html>.
 
 use super::affine::{array, channels, expect_per_channel, per_channel};
+use crate::attributes::{float, int};
 use crate::inference::{FLOATS, expect, same_as_first};
 use crate::lanes::moments;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
@@ -14,7 +15,11 @@ use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{Attrs, Tensor};
 use ndarray::Axis;
 
-static SCHEMA: Schema = Schema::onnx("BatchNormalization", &[1, 6, 7, 9, 14, 15], (5, 5), (1, 3));
+static SCHEMA: Schema = Schema::onnx("BatchNormalization", &[1, 6, 7, 9, 14, 15], (5, 5), (1, 3)).with(&[
+    ("epsilon", float(1e-05)),
+    ("momentum", float(0.9)),
+    ("training_mode", int(0)),
+]);
 
 pub(crate) struct BatchNormalization;
 

@@ -3,6 +3,7 @@
 //! Marked random because a constant input may ask for training; two such nodes must not become one. The ratio was an
 //! attribute until opset 11. Spec: <https://onnx.ai/onnx/operators/onnx__Dropout.html>.
 
+use crate::attributes::INT;
 use crate::forms::{set_constant, set_input};
 use crate::inference::{FLOATS, same_as_first};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Purity, QuantRole, Schema};
@@ -11,8 +12,10 @@ use crate::view::view_bools;
 use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::{Attrs, DType, Node, OpName, Tensor, TensorType, Type};
 
-static SCHEMA: Schema =
-    Schema { purity: Purity::Random, ..Schema::onnx("Dropout", &[1, 6, 7, 10, 12, 13, 22], (1, 3), (1, 2)) };
+static SCHEMA: Schema = Schema {
+    purity: Purity::Random,
+    ..Schema::onnx("Dropout", &[1, 6, 7, 10, 12, 13, 22], (1, 3), (1, 2)).with(&[("seed", INT)])
+};
 
 pub(crate) struct Dropout;
 

@@ -4,6 +4,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__GroupNormalization.html>.
 
 use super::affine::{channels, expect_per_channel, per_channel};
+use crate::attributes::{INT, float, int};
 use crate::inference::{FLOATS, expect_same, same_as_first};
 use crate::lanes::{map_rows, moments};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
@@ -12,7 +13,11 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{Attrs, OpName, Tensor};
 
-static SCHEMA: Schema = Schema::onnx("GroupNormalization", &[18, 21], (3, 3), (1, 1));
+static SCHEMA: Schema = Schema::onnx("GroupNormalization", &[18, 21], (3, 3), (1, 1)).with(&[
+    ("epsilon", float(1e-05)),
+    ("num_groups", INT),
+    ("stash_type", int(1)),
+]);
 
 pub(crate) struct GroupNormalization;
 

@@ -3,13 +3,15 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__InstanceNormalization.html>.
 
 use super::affine::{channels, expect_per_channel, per_channel};
+use crate::attributes::float;
 use crate::inference::{FLOATS, expect_same, same_as_first};
 use crate::lanes::{map_rows, moments};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::view::one;
 use crate::{Datum, EvalError, InferError, Shapes};
 
-static SCHEMA: Schema = Schema::onnx("InstanceNormalization", &[1, 6, 22], (3, 3), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("InstanceNormalization", &[1, 6, 22], (3, 3), (1, 1)).with(&[("epsilon", float(1e-05))]);
 
 pub(crate) struct InstanceNormalization;
 

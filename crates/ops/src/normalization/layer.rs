@@ -5,6 +5,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__LayerNormalization.html>.
 
 use super::affine::{array, expect_broadcastable, spread};
+use crate::attributes::{float, int};
 use crate::axis::normalize;
 use crate::inference::{FLOATS, expect, same_as_first};
 use crate::lanes::{map_rows, moments};
@@ -13,7 +14,11 @@ use crate::view::from_f64;
 use crate::{Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{Attrs, DType, Dim, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("LayerNormalization", &[17], (2, 3), (1, 3));
+static SCHEMA: Schema = Schema::onnx("LayerNormalization", &[17], (2, 3), (1, 3)).with(&[
+    ("axis", int(-1)),
+    ("epsilon", float(1e-05)),
+    ("stash_type", int(1)),
+]);
 
 pub(crate) struct LayerNormalization;
 

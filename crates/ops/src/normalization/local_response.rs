@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__LRN.html>.
 
+use crate::attributes::{INT, float};
 use crate::elementwise::unary;
 use crate::inference::{FLOATS, same_as_first};
 use crate::lanes::map_lanes;
@@ -10,7 +11,12 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError, Shapes};
 use fusebox_ir::Attrs;
 
-static SCHEMA: Schema = Schema::onnx("LRN", &[1, 13], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("LRN", &[1, 13], (1, 1), (1, 1)).with(&[
+    ("alpha", float(0.0001)),
+    ("beta", float(0.75)),
+    ("bias", float(1.0)),
+    ("size", INT),
+]);
 
 pub(crate) struct Lrn;
 

@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__LpNormalization.html>.
 
+use crate::attributes::int;
 use crate::axis::normalize;
 use crate::inference::{FLOATS, same_as_first};
 use crate::lanes::map_lanes;
@@ -10,7 +11,8 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError, Shapes};
 use fusebox_ir::Attrs;
 
-static SCHEMA: Schema = Schema::onnx("LpNormalization", &[1, 22], (1, 1), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("LpNormalization", &[1, 22], (1, 1), (1, 1)).with(&[("axis", int(-1)), ("p", int(2))]);
 
 pub(crate) struct LpNormalization;
 

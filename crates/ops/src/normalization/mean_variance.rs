@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__MeanVarianceNormalization.html>.
 
+use crate::attributes::INTS;
 use crate::axis::normalize_all;
 use crate::inference::{FLOATS, same_as_first};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
@@ -9,7 +10,8 @@ use crate::view::{from_f64, one, to_f64};
 use crate::{Datum, EvalError, InferError, Shapes};
 use ndarray::{ArrayD, Axis};
 
-static SCHEMA: Schema = Schema::onnx("MeanVarianceNormalization", &[9, 13], (1, 1), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("MeanVarianceNormalization", &[9, 13], (1, 1), (1, 1)).with(&[("axes", INTS)]);
 
 /// What the spec adds to the deviation.
 const FLOOR: f64 = 1e-9;

@@ -3,6 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__RMSNormalization.html>.
 
 use super::affine::{expect_broadcastable, spread};
+use crate::attributes::{float, int};
 use crate::axis::normalize;
 use crate::inference::{FLOATS, expect, same_as_first};
 use crate::lanes::map_rows;
@@ -10,7 +11,11 @@ use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::view::one;
 use crate::{Datum, EvalError, InferError, Shapes};
 
-static SCHEMA: Schema = Schema::onnx("RMSNormalization", &[23], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("RMSNormalization", &[23], (2, 2), (1, 1)).with(&[
+    ("axis", int(-1)),
+    ("epsilon", float(1e-05)),
+    ("stash_type", int(1)),
+]);
 
 pub(crate) struct RmsNormalization;
 

@@ -4,6 +4,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__AveragePool.html>.
 
 use super::windows::{self, Covered, Windows};
+use crate::attributes::{INTS, int, text};
 use crate::inference::FLOATS;
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
@@ -11,7 +12,15 @@ use crate::view::{dispatch, one};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::Tensor;
 
-static SCHEMA: Schema = Schema::onnx("AveragePool", &[1, 7, 10, 11, 19, 22], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("AveragePool", &[1, 7, 10, 11, 19, 22], (1, 1), (1, 1)).with(&[
+    ("auto_pad", text("NOTSET")),
+    ("ceil_mode", int(0)),
+    ("count_include_pad", int(0)),
+    ("dilations", INTS),
+    ("kernel_shape", INTS),
+    ("pads", INTS),
+    ("strides", INTS),
+]);
 
 pub(crate) struct AveragePool;
 

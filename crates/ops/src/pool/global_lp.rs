@@ -3,10 +3,11 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__GlobalLpPool.html>.
 
 use super::global;
+use crate::attributes::int;
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError, Shapes};
 
-static SCHEMA: Schema = Schema::onnx("GlobalLpPool", &[1, 2, 22], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("GlobalLpPool", &[1, 2, 22], (1, 1), (1, 1)).with(&[("p", int(2))]);
 
 pub(crate) struct GlobalLpPool;
 

@@ -3,6 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__LpPool.html>.
 
 use super::windows::{self, Covered, Windows};
+use crate::attributes::{INTS, int, text};
 use crate::inference::FLOATS;
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
@@ -10,7 +11,15 @@ use crate::view::{dispatch, one};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::Tensor;
 
-static SCHEMA: Schema = Schema::onnx("LpPool", &[1, 2, 11, 18, 22], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("LpPool", &[1, 2, 11, 18, 22], (1, 1), (1, 1)).with(&[
+    ("auto_pad", text("NOTSET")),
+    ("ceil_mode", int(0)),
+    ("dilations", INTS),
+    ("kernel_shape", INTS),
+    ("p", int(2)),
+    ("pads", INTS),
+    ("strides", INTS),
+]);
 
 pub(crate) struct LpPool;
 

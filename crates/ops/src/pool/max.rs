@@ -3,6 +3,7 @@
 //! Padding never wins. Spec: <https://onnx.ai/onnx/operators/onnx__MaxPool.html>.
 
 use super::windows::{self, Windows};
+use crate::attributes::{INTS, int, text};
 use crate::inference::NUMBERS;
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
@@ -11,7 +12,15 @@ use crate::view::dispatch;
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{DType, Tensor, Type};
 
-static SCHEMA: Schema = Schema::onnx("MaxPool", &[1, 8, 10, 11, 12, 22], (1, 1), (1, 2));
+static SCHEMA: Schema = Schema::onnx("MaxPool", &[1, 8, 10, 11, 12, 22], (1, 1), (1, 2)).with(&[
+    ("auto_pad", text("NOTSET")),
+    ("ceil_mode", int(0)),
+    ("dilations", INTS),
+    ("kernel_shape", INTS),
+    ("pads", INTS),
+    ("storage_order", int(0)),
+    ("strides", INTS),
+]);
 
 pub(crate) struct MaxPool;
 

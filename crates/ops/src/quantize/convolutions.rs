@@ -6,6 +6,7 @@
 
 use super::affine::factors;
 use super::products::{check_byte, requantized};
+use crate::attributes::{INTS, int, text};
 use crate::conv::{convolution, convolution_type};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::span;
@@ -14,8 +15,22 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{DType, Tensor};
 
-static INTEGER: Schema = Schema::onnx("ConvInteger", &[10], (2, 4), (1, 1));
-static QLINEAR: Schema = Schema::onnx("QLinearConv", &[10], (8, 9), (1, 1));
+static INTEGER: Schema = Schema::onnx("ConvInteger", &[10], (2, 4), (1, 1)).with(&[
+    ("auto_pad", text("NOTSET")),
+    ("dilations", INTS),
+    ("group", int(1)),
+    ("kernel_shape", INTS),
+    ("pads", INTS),
+    ("strides", INTS),
+]);
+static QLINEAR: Schema = Schema::onnx("QLinearConv", &[10], (8, 9), (1, 1)).with(&[
+    ("auto_pad", text("NOTSET")),
+    ("dilations", INTS),
+    ("group", int(1)),
+    ("kernel_shape", INTS),
+    ("pads", INTS),
+    ("strides", INTS),
+]);
 
 pub(crate) struct ConvInteger;
 pub(crate) struct QLinearConv;

@@ -4,6 +4,7 @@
 
 use super::affine::{Granularity, check_quantized, integers, zero_points};
 use super::quantize_linear::{check_form, optional_dtype};
+use crate::attributes::int;
 use crate::forms::{existed, inexpressible};
 use crate::movement::cast;
 use crate::number::Number;
@@ -13,7 +14,8 @@ use crate::view::{dispatch, one};
 use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::{Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("DequantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28], (2, 3), (1, 1));
+static SCHEMA: Schema = Schema::onnx("DequantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28], (2, 3), (1, 1))
+    .with(&[("axis", int(1)), ("block_size", int(0)), ("output_dtype", int(0))]);
 
 pub(crate) struct DequantizeLinear;
 

@@ -4,6 +4,7 @@
 //! floats are typed but not evaluated.
 
 use super::affine::{Granularity, check_quantized, packed, range, zero_points};
+use crate::attributes::int;
 use crate::forms::{drop_int, existed, inexpressible};
 use crate::movement::{cast, dtype_attr};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
@@ -11,7 +12,14 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::{Attrs, DType, TensorType, Type};
 
-static SCHEMA: Schema = Schema::onnx("QuantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28], (2, 3), (1, 1));
+static SCHEMA: Schema = Schema::onnx("QuantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28], (2, 3), (1, 1))
+    .with(&[
+        ("axis", int(1)),
+        ("block_size", int(0)),
+        ("output_dtype", int(0)),
+        ("precision", int(0)),
+        ("saturate", int(1)),
+    ]);
 
 pub(crate) struct QuantizeLinear;
 

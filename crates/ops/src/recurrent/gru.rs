@@ -4,11 +4,21 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__GRU.html>. Directions, lengths and layout are in `layer`.
 
 use super::layer::{self, Direction, Kind, State};
+use crate::attributes::{FLOAT, INT, OTHER, int, text};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::versions::refuse;
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 
-static SCHEMA: Schema = Schema::onnx("GRU", &[1, 3, 7, 14, 22], (3, 6), (0, 2));
+static SCHEMA: Schema = Schema::onnx("GRU", &[1, 3, 7, 14, 22], (3, 6), (0, 2)).with(&[
+    ("activation_alpha", OTHER),
+    ("activation_beta", OTHER),
+    ("activations", OTHER),
+    ("clip", FLOAT),
+    ("direction", text("forward")),
+    ("hidden_size", INT),
+    ("layout", int(0)),
+    ("linear_before_reset", int(0)),
+]);
 const KIND: Kind = Kind { gates: 3, activations: &["Sigmoid", "Tanh"], has_cell: false };
 
 pub(crate) struct Gru;

@@ -4,10 +4,20 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__LSTM.html>. Directions, lengths and layout are in `layer`.
 
 use super::layer::{self, Direction, Kind, State};
+use crate::attributes::{FLOAT, INT, OTHER, int, text};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 
-static SCHEMA: Schema = Schema::onnx("LSTM", &[1, 7, 14, 22], (3, 8), (0, 3));
+static SCHEMA: Schema = Schema::onnx("LSTM", &[1, 7, 14, 22], (3, 8), (0, 3)).with(&[
+    ("activation_alpha", OTHER),
+    ("activation_beta", OTHER),
+    ("activations", OTHER),
+    ("clip", FLOAT),
+    ("direction", text("forward")),
+    ("hidden_size", INT),
+    ("input_forget", int(0)),
+    ("layout", int(0)),
+]);
 const KIND: Kind = Kind { gates: 4, activations: &["Sigmoid", "Tanh", "Tanh"], has_cell: true };
 
 pub(crate) struct Lstm;

@@ -3,10 +3,15 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ArgMax.html>.
 
 use super::position;
+use crate::attributes::int;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 
-static SCHEMA: Schema = Schema::onnx("ArgMax", &[1, 11, 12, 13], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("ArgMax", &[1, 11, 12, 13], (1, 1), (1, 1)).with(&[
+    ("axis", int(0)),
+    ("keepdims", int(1)),
+    ("select_last_index", int(0)),
+]);
 
 pub(crate) struct ArgMax;
 

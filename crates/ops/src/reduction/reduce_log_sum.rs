@@ -3,11 +3,13 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ReduceLogSum.html>.
 
 use super::reduce::{self, Reduction};
+use crate::attributes::int;
 
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 
-static SCHEMA: Schema = Schema::onnx("ReduceLogSum", &[1, 11, 13, 18, 28], (1, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("ReduceLogSum", &[1, 11, 13, 18, 28], (1, 2), (1, 1))
+    .with(&[("keepdims", int(1)), ("noop_with_empty_axes", int(0))]);
 
 pub(crate) struct ReduceLogSum;
 

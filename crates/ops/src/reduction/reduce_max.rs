@@ -3,12 +3,14 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ReduceMax.html>.
 
 use super::reduce::{self, Reduction};
+use crate::attributes::int;
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::Dim;
 
-static SCHEMA: Schema = Schema::onnx("ReduceMax", &[1, 11, 12, 13, 18, 20], (1, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("ReduceMax", &[1, 11, 12, 13, 18, 20], (1, 2), (1, 1))
+    .with(&[("keepdims", int(1)), ("noop_with_empty_axes", int(0))]);
 
 pub(crate) struct ReduceMax;
 

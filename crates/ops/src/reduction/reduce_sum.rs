@@ -3,12 +3,14 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ReduceSum.html>.
 
 use super::reduce::{self, Reduction};
+use crate::attributes::int;
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::Dim;
 
-static SCHEMA: Schema = Schema::onnx("ReduceSum", &[1, 11, 13], (1, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("ReduceSum", &[1, 11, 13], (1, 2), (1, 1))
+    .with(&[("keepdims", int(1)), ("noop_with_empty_axes", int(0))]);
 
 pub(crate) struct ReduceSum;
 

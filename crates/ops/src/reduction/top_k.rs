@@ -4,6 +4,7 @@
 //! NaN counts as the largest. Sorted order is also given where `sorted = 0` leaves it open.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__TopK.html>.
 
+use crate::attributes::int;
 use crate::axis::normalize;
 use crate::forms::{set_constant, set_input};
 use crate::inference::{NUMBERS, expect};
@@ -16,7 +17,11 @@ use fusebox_ir::{DType, Tensor, TensorType};
 use ndarray::{ArrayD, ArrayViewD, Axis, IxDyn, Zip};
 use std::cmp::Ordering;
 
-static SCHEMA: Schema = Schema::onnx("TopK", &[1, 10, 11, 24], (2, 2), (2, 2));
+static SCHEMA: Schema = Schema::onnx("TopK", &[1, 10, 11, 24], (2, 2), (2, 2)).with(&[
+    ("axis", int(-1)),
+    ("largest", int(1)),
+    ("sorted", int(1)),
+]);
 
 pub(crate) struct TopK;
 

@@ -4,6 +4,7 @@
 
 use super::geometry::{Axis, Method, Mode, Taps, Transform};
 use super::target::{self, Target};
+use crate::attributes::{INTS, float, int, text};
 use crate::forms::{drop_int, drop_str, existed, inexpressible, set_constant, set_input};
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
@@ -13,7 +14,17 @@ use crate::view::{dispatch, one};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{DType, Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("Resize", &[10, 11, 13, 18, 19], (1, 4), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Resize", &[10, 11, 13, 18, 19], (1, 4), (1, 1)).with(&[
+    ("antialias", int(0)),
+    ("axes", INTS),
+    ("coordinate_transformation_mode", text("half_pixel")),
+    ("cubic_coeff_a", float(-0.75)),
+    ("exclude_outside", int(0)),
+    ("extrapolation_value", float(0.0)),
+    ("keep_aspect_ratio_policy", text("stretch")),
+    ("mode", text("nearest")),
+    ("nearest_mode", text("round_prefer_floor")),
+]);
 
 pub(crate) struct Resize;
 

@@ -4,11 +4,13 @@
 
 use super::operator::asymmetric;
 use crate::VersionError;
+use crate::attributes::text;
 use crate::forms::{inexpressible, set_constant, set_input};
 use crate::op::{Edit, Op, Schema};
 use fusebox_ir::{Attr, OpName, Tensor};
 
-static SCHEMA: Schema = Schema::onnx("Upsample", &[1, 7, 9, 10], (1, 2), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("Upsample", &[1, 7, 9, 10], (1, 2), (1, 1)).with(&[("mode", text("nearest"))]);
 
 pub(crate) struct Upsample;
 

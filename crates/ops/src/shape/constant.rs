@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Constant.html>. `sparse_value` is carried but has no evaluation.
 
+use crate::attributes::{FLOAT, INT, INTS, OTHER, TEXT};
 use crate::forms::inexpressible;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::sizes::{is_index, unknown, view_cost};
@@ -9,7 +10,17 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{Attr, Attrs, Dim, Tensor};
 
-static SCHEMA: Schema = Schema::onnx("Constant", &[1, 9, 11, 12, 13, 19, 21, 23, 24, 25], (0, 0), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Constant", &[1, 9, 11, 12, 13, 19, 21, 23, 24, 25], (0, 0), (1, 1))
+    .with(&[
+        ("sparse_value", OTHER),
+        ("value", OTHER),
+        ("value_float", FLOAT),
+        ("value_floats", OTHER),
+        ("value_int", INT),
+        ("value_ints", INTS),
+        ("value_string", TEXT),
+        ("value_strings", OTHER),
+    ]);
 
 pub(crate) struct Constant;
 

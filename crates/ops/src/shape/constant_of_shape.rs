@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html>.
 
+use crate::attributes::OTHER;
 use crate::inference::elements;
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::select;
@@ -10,7 +11,8 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError};
 use fusebox_ir::{Attr, Attrs, Dim, Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("ConstantOfShape", &[9, 20, 21, 23, 24, 25], (1, 1), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("ConstantOfShape", &[9, 20, 21, 23, 24, 25], (1, 1), (1, 1)).with(&[("value", OTHER)]);
 
 pub(crate) struct ConstantOfShape;
 

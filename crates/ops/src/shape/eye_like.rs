@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__EyeLike.html>.
 
+use crate::attributes::{INT, int};
 use crate::movement::{cast, dtype_attr};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::sizes::unknown;
@@ -9,7 +10,8 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError};
 use fusebox_ir::{Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("EyeLike", &[9, 22], (1, 1), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("EyeLike", &[9, 22], (1, 1), (1, 1)).with(&[("dtype", INT), ("k", int(0))]);
 
 pub(crate) struct EyeLike;
 

@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Range.html>.
 
+use crate::attributes::int;
 use crate::forms::{drop_int, existed, set_input};
 use crate::inference::elements;
 use crate::number::Number;
@@ -13,7 +14,7 @@ use crate::view::{dispatch, one};
 use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::{Attrs, DType, Dim, Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("Range", &[11, 27], (3, 3), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Range", &[11, 27], (3, 3), (1, 1)).with(&[("stash_type", int(1))]);
 
 pub(crate) struct Range;
 

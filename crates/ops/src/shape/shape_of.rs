@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Shape.html>.
 
+use crate::attributes::{INT, int};
 use crate::forms::inexpressible;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::sizes::view_cost;
@@ -10,7 +11,8 @@ use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{Attrs, DType, Dim, Tensor, TensorType};
 use std::ops::Range;
 
-static SCHEMA: Schema = Schema::onnx("Shape", &[1, 13, 15, 19, 21, 23, 24, 25], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Shape", &[1, 13, 15, 19, 21, 23, 24, 25], (1, 1), (1, 1))
+    .with(&[("end", INT), ("start", int(0))]);
 
 pub(crate) struct Shape;
 

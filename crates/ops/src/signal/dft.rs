@@ -5,6 +5,7 @@
 
 use super::fourier::{Complex, transform};
 use super::{integer, size};
+use crate::attributes::int;
 use crate::forms::{constant_integers, set_constant, set_input};
 use crate::inference::{FLOATS, expect};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
@@ -16,7 +17,8 @@ use crate::{Datum, EvalError, InferError, Shapes, VersionError, axis};
 use fusebox_ir::{DType, Dim, Tensor, TensorType};
 use ndarray::{Array, ArrayD, Axis, IxDyn};
 
-static SCHEMA: Schema = Schema::onnx("DFT", &[17, 20], (1, 3), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("DFT", &[17, 20], (1, 3), (1, 1)).with(&[("inverse", int(0)), ("onesided", int(0))]);
 
 pub(crate) struct Dft;
 

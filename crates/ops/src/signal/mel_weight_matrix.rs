@@ -3,6 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__MelWeightMatrix.html>.
 
 use super::size;
+use crate::attributes::int;
 use crate::movement::{cast, dtype_attr};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::checked_count;
@@ -10,7 +11,8 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError};
 use fusebox_ir::{DType, Dim, Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("MelWeightMatrix", &[17], (5, 5), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("MelWeightMatrix", &[17], (5, 5), (1, 1)).with(&[("output_datatype", int(1))]);
 
 pub(crate) struct MelWeightMatrix;
 

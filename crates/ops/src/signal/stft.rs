@@ -4,6 +4,7 @@
 
 use super::dft::along;
 use super::size;
+use crate::attributes::int;
 use crate::inference::{FLOATS, expect, expect_same};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::checked_count;
@@ -13,7 +14,7 @@ use crate::{Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{DType, Dim, TensorType};
 use ndarray::{Array, ArrayD, IxDyn};
 
-static SCHEMA: Schema = Schema::onnx("STFT", &[17], (2, 4), (1, 1));
+static SCHEMA: Schema = Schema::onnx("STFT", &[17], (2, 4), (1, 1)).with(&[("onesided", int(1))]);
 
 pub(crate) struct Stft;
 

@@ -4,6 +4,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__HannWindow.html> and its neighbours.
 
 use super::size;
+use crate::attributes::int;
 use crate::movement::{cast, dtype_attr};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::checked_count;
@@ -11,9 +12,12 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError};
 use fusebox_ir::{DType, Tensor, TensorType};
 
-static HANN_SCHEMA: Schema = Schema::onnx("HannWindow", &[17], (1, 1), (1, 1));
-static HAMMING_SCHEMA: Schema = Schema::onnx("HammingWindow", &[17], (1, 1), (1, 1));
-static BLACKMAN_SCHEMA: Schema = Schema::onnx("BlackmanWindow", &[17], (1, 1), (1, 1));
+static HANN_SCHEMA: Schema = Schema::onnx("HannWindow", &[17], (1, 1), (1, 1))
+    .with(&[("output_datatype", int(1)), ("periodic", int(1))]);
+static HAMMING_SCHEMA: Schema = Schema::onnx("HammingWindow", &[17], (1, 1), (1, 1))
+    .with(&[("output_datatype", int(1)), ("periodic", int(1))]);
+static BLACKMAN_SCHEMA: Schema = Schema::onnx("BlackmanWindow", &[17], (1, 1), (1, 1))
+    .with(&[("output_datatype", int(1)), ("periodic", int(1))]);
 
 /// One of the three.
 pub(crate) struct WindowFunction {

@@ -2,6 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__AffineGrid.html>.
 
+use crate::attributes::int;
 use crate::inference::{FLOATS, expect};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::checked_count;
@@ -10,7 +11,7 @@ use crate::{Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{DType, Dim, TensorType};
 use ndarray::{Array, IxDyn};
 
-static SCHEMA: Schema = Schema::onnx("AffineGrid", &[20], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("AffineGrid", &[20], (2, 2), (1, 1)).with(&[("align_corners", int(0))]);
 
 pub(crate) struct AffineGrid;
 

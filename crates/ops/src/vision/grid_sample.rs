@@ -4,6 +4,7 @@
 //! were two spatial axes and the modes were called bilinear and bicubic.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__GridSample.html>.
 
+use crate::attributes::{int, text};
 use crate::inference::{FLOATS, expect};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::select::{checked_count, pick, zero};
@@ -14,7 +15,11 @@ use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{Attrs, DType, Dim, TensorType};
 use ndarray::{ArrayD, IxDyn};
 
-static SCHEMA: Schema = Schema::onnx("GridSample", &[16, 20, 22], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("GridSample", &[16, 20, 22], (2, 2), (1, 1)).with(&[
+    ("align_corners", int(0)),
+    ("mode", text("linear")),
+    ("padding_mode", text("zeros")),
+]);
 
 pub(crate) struct GridSample;
 

@@ -3,6 +3,7 @@
 //! Edges round half away from zero and a bin without elements gives 0, as in Caffe, which the operator was taken from.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__MaxRoiPool.html>.
 
+use crate::attributes::{INTS, float};
 use crate::inference::{FLOATS, expect, expect_same};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::checked_count;
@@ -13,7 +14,8 @@ use fusebox_ir::{Attrs, DType, Dim, TensorType};
 use ndarray::{ArrayD, IxDyn};
 use std::ops::Range;
 
-static SCHEMA: Schema = Schema::onnx("MaxRoiPool", &[1, 22], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("MaxRoiPool", &[1, 22], (2, 2), (1, 1))
+    .with(&[("pooled_shape", INTS), ("spatial_scale", float(1.0))]);
 
 pub(crate) struct MaxRoiPool;
 

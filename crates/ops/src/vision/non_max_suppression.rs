@@ -3,12 +3,14 @@
 //! Computed in f32, as thresholds are given; equal scores keep the order of the boxes.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__NonMaxSuppression.html>.
 
+use crate::attributes::int;
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::view::one;
 use crate::{Datum, EvalError, InferError};
 use fusebox_ir::{DType, Dim, Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("NonMaxSuppression", &[10, 11], (2, 5), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("NonMaxSuppression", &[10, 11], (2, 5), (1, 1)).with(&[("center_point_box", int(0))]);
 
 pub(crate) struct NonMaxSuppression;
 

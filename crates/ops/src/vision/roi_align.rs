@@ -3,6 +3,7 @@
 //! Until opset 15 samples were not shifted by half a pixel. `max` takes the largest *weighted* neighbour, as the
 //! specification's reference does. Spec: <https://onnx.ai/onnx/operators/onnx__RoiAlign.html>.
 
+use crate::attributes::{float, int, text};
 use crate::inference::{FLOATS, expect, expect_same};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::select::checked_count;
@@ -13,7 +14,14 @@ use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::{Attrs, DType, Dim, TensorType};
 use ndarray::{ArrayD, IxDyn};
 
-static SCHEMA: Schema = Schema::onnx("RoiAlign", &[10, 16, 22], (3, 3), (1, 1));
+static SCHEMA: Schema = Schema::onnx("RoiAlign", &[10, 16, 22], (3, 3), (1, 1)).with(&[
+    ("coordinate_transformation_mode", text("half_pixel")),
+    ("mode", text("avg")),
+    ("output_height", int(1)),
+    ("output_width", int(1)),
+    ("sampling_ratio", int(0)),
+    ("spatial_scale", float(1.0)),
+]);
 
 /// Samples per bin and axis beyond which a region is refused.
 const MAX_SAMPLES: f64 = 4096.0;

@@ -9,12 +9,12 @@ use crate::egraph::import::Imported;
 use crate::egraph::node::{Code, ENode};
 use crate::extract::problem::Problem;
 use crate::extract::solve::Solution;
-use crate::lang::attributes;
 use crate::report::Site;
 use crate::rule::Rule;
 use egg::Id;
 use fold::{Folded, fold};
 use fusebox_ir::{Attrs, Function, Graph, Node, NodeId, OpName, Value, ValueId};
+use fusebox_ops::attributes::{self, AttrSpec};
 use provenance::{Chain, Provenance};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -370,7 +370,7 @@ fn slots(node: &ENode, known: &Known, new: &Node) -> usize {
 /// A record without what the operator assumes anyway, as an exporter would write it.
 fn without_defaults(op: &OpName, attrs: &Attrs) -> Attrs {
     let is_default = |name: &str, attr: &fusebox_ir::Attr| {
-        attributes::spec(op, name).and_then(attributes::Spec::default).as_ref() == Some(attr)
+        attributes::spec(op, name).and_then(AttrSpec::default).as_ref() == Some(attr)
     };
     attrs.iter().filter(|(name, attr)| !is_default(name, attr)).map(|(n, a)| (n.into(), a.clone())).collect()
 }

@@ -1,7 +1,6 @@
 //! Resolves names: variables to slots, operators to codes, functions to rows; refuses what has no meaning.
 
 use super::ast::{AttrItem, Call, Expr as Ast, ExprKind, Kind, RuleAst, Term, TermKind};
-use super::attributes;
 use super::diag::{Result, RuleError, Span, closest};
 use crate::egraph::analysis::{Egg, Facts};
 use crate::egraph::node::{self, Code};
@@ -10,6 +9,7 @@ use crate::functions;
 use crate::rule::{Let, Make, Pat, PatAttr, PatCall, PatIndex, Preset, Template, TemplateCall, Variant};
 use crate::value::Value;
 use fusebox_ir::{DType, OpName};
+use fusebox_ops::attributes;
 use std::collections::BTreeSet;
 
 /// Names of a rule while it is compiled.
@@ -189,7 +189,7 @@ impl Compiler<'_> {
         if attributes::spec(op, name).is_some() {
             return Ok(());
         }
-        let known: Vec<&str> = attributes::attributes(op).unwrap_or(&[]).iter().map(|(n, _)| *n).collect();
+        let known: Vec<&str> = attributes::of(op).iter().map(|(n, _)| *n).collect();
         let error = self.error(span.clone(), format!("`{op}` has no attribute `{name}`"));
         let has =
             if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };

@@ -1,7 +1,6 @@
 //! The rule language: tokens, syntax, names. Its notation is defined in `rules/README.md`.
 
 pub mod ast;
-pub mod attributes;
 mod compile;
 pub mod diag;
 mod lex;
