@@ -19,6 +19,7 @@ mod softmax;
 mod softmax_family;
 mod softplus;
 mod softsign;
+mod swiglu;
 mod swish;
 mod tanh;
 mod thresholded_relu;
@@ -45,6 +46,7 @@ pub(crate) const OPS: &[&dyn Op] = &[
     &softmax::Softmax,
     &softplus::Softplus,
     &softsign::Softsign,
+    &swiglu::SwiGlu,
     &swish::Swish,
     &tanh::Tanh,
     &thresholded_relu::ThresholdedRelu,

@@ -20,6 +20,7 @@ mod bitwise_xor;
 mod ceil;
 mod cos;
 mod cosh;
+mod cum_prod;
 mod cum_sum;
 mod div;
 mod erf;
@@ -67,6 +68,7 @@ pub(crate) const OPS: &[&dyn Op] = &[
     &ceil::Ceil,
     &cos::Cos,
     &cosh::Cosh,
+    &cum_prod::CumProd,
     &cum_sum::CumSum,
     &div::Div,
     &erf::Erf,

@@ -9,6 +9,8 @@ mod non_zero;
 mod one_hot;
 mod scatter_elements;
 mod scatter_nd;
+mod tensor_scatter;
+mod unique;
 
 use crate::Op;
 
@@ -23,4 +25,6 @@ pub(crate) const OPS: &[&dyn Op] = &[
     &scatter_elements::Scatter,
     &scatter_elements::ScatterElements,
     &scatter_nd::ScatterNd,
+    &tensor_scatter::TensorScatter,
+    &unique::Unique,
 ];

@@ -1,5 +1,6 @@
 //! Matrix products and tensor contractions.
 
+mod det;
 mod einsum;
 mod equation;
 mod gemm;
@@ -9,4 +10,4 @@ pub(crate) mod product;
 use crate::Op;
 
 /// The operators of this family.
-pub(crate) const OPS: &[&dyn Op] = &[&einsum::Einsum, &gemm::Gemm, &matmul::MatMul];
+pub(crate) const OPS: &[&dyn Op] = &[&det::Det, &einsum::Einsum, &gemm::Gemm, &matmul::MatMul];

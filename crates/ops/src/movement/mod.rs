@@ -3,8 +3,10 @@
 //! Evaluation is a list of source positions (`crate::select`), so it holds for every element type. Typing carries
 //! symbolic sizes through vectors of sizes, so that exported shape computations resolve.
 
+mod bit_cast;
 mod cast;
 mod cast_like;
+mod center_crop_pad;
 mod concat;
 mod depth_to_space;
 mod expand;
@@ -29,8 +31,10 @@ pub(crate) use concat::concat;
 
 /// The operators of this family.
 pub(crate) const OPS: &[&dyn Op] = &[
+    &bit_cast::BitCast,
     &cast::Cast,
     &cast_like::CastLike,
+    &center_crop_pad::CenterCropPad,
     &concat::Concat,
     &depth_to_space::DepthToSpace,
     &expand::Expand,

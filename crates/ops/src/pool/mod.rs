@@ -7,6 +7,7 @@ mod global_lp;
 mod global_max;
 mod lp;
 mod max;
+mod max_unpool;
 mod windows;
 
 use crate::Op;
@@ -19,4 +20,5 @@ pub(crate) const OPS: &[&dyn Op] = &[
     &global_max::GlobalMaxPool,
     &lp::LpPool,
     &max::MaxPool,
+    &max_unpool::MaxUnpool,
 ];
