@@ -38,6 +38,7 @@ mod gather;
 mod generate;
 mod linear;
 mod logical;
+mod loss;
 mod microsoft;
 mod movement;
 mod normalization;

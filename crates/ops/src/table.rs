@@ -21,6 +21,7 @@ static FAMILIES: &[(&str, &[&dyn Op])] = &[
     ("generate", crate::generate::OPS),
     ("linear", crate::linear::OPS),
     ("logical", crate::logical::OPS),
+    ("loss", crate::loss::OPS),
     ("microsoft", crate::microsoft::OPS),
     ("movement", crate::movement::OPS),
     ("normalization", crate::normalization::OPS),

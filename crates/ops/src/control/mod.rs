@@ -3,8 +3,10 @@
 mod body;
 mod if_;
 mod loop_;
+mod optional;
 mod scan;
 mod sequence;
+mod sequence_map;
 #[cfg(test)]
 mod testing;
 
@@ -14,6 +16,9 @@ use crate::Op;
 pub(crate) const OPS: &[&dyn Op] = &[
     &if_::If,
     &loop_::Loop,
+    &optional::Optional,
+    &optional::OptionalGetElement,
+    &optional::OptionalHasElement,
     &scan::Scan,
     &sequence::ConcatFromSequence,
     &sequence::SequenceAt,
@@ -22,5 +27,6 @@ pub(crate) const OPS: &[&dyn Op] = &[
     &sequence::SequenceErase,
     &sequence::SequenceInsert,
     &sequence::SequenceLength,
+    &sequence_map::SequenceMap,
     &sequence::SplitToSequence,
 ];

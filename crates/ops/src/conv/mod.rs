@@ -1,7 +1,10 @@
 //! Convolutions.
 
+mod causal;
+mod col2im;
 mod columns;
 mod convolution;
+mod deformable;
 mod geometry;
 mod transposed;
 
@@ -10,4 +13,10 @@ use crate::Op;
 pub(crate) use convolution::{convolution, convolution_type};
 
 /// The operators of this family.
-pub(crate) const OPS: &[&dyn Op] = &[&convolution::Conv, &transposed::ConvTranspose];
+pub(crate) const OPS: &[&dyn Op] = &[
+    &causal::CausalConvWithState,
+    &col2im::Col2Im,
+    &convolution::Conv,
+    &deformable::DeformConv,
+    &transposed::ConvTranspose,
+];

@@ -1,7 +1,7 @@
 //! `RandomNormal`, `RandomUniform` and their `…Like` forms: tensors of random numbers.
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__RandomNormal.html>. ONNX fixes the distribution but not the numbers: the
-//! reference draws them from splitmix64, seeded by the attribute `seed` (0 when absent), so that runs repeat.
+//! reference draws them as NumPy does, seeded by the attribute `seed` (0 when absent), so that runs repeat.
 
 use super::source::Source;
 use crate::movement::{cast, dtype_attr};

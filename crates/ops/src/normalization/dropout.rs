@@ -1,14 +1,16 @@
-//! `Dropout`: the identity in inference; the mask is all true. Training mode draws random numbers and is not evaluated.
+//! `Dropout`: the identity in inference; the mask is all true. In training mode elements are dropped at random and the
+//! others scaled, drawn as the other random operators draw.
 //!
 //! Marked random because a constant input may ask for training; two such nodes must not become one. The ratio was an
 //! attribute until opset 11. Spec: <https://onnx.ai/onnx/operators/onnx__Dropout.html>.
 
 use crate::attributes::INT;
 use crate::forms::{set_constant, set_input};
+use crate::generate::source::Source;
 use crate::inference::{FLOATS, same_as_first};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Purity, QuantRole, Schema};
 use crate::versions::{constant_input, refuse};
-use crate::view::view_bools;
+use crate::view::{from_f64, to_f64, view_bools};
 use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::{Attrs, DType, Node, OpName, Tensor, TensorType, Type};
 
@@ -18,6 +20,17 @@ static SCHEMA: Schema = Schema {
 };
 
 pub(crate) struct Dropout;
+
+/// Elements that survive, scaled so that the mean stays, and which they are.
+fn drop(cx: &Eval<'_>, ratio: f64) -> Result<Vec<Datum>, EvalError> {
+    let x = cx.tensor(0)?;
+    let mut source = Source::new(cx.attrs);
+    let mask: Vec<bool> = (0..x.len()).map(|_| source.uniform() >= ratio).collect();
+    let mut kept = to_f64(x)?;
+    kept.iter_mut().zip(&mask).for_each(|(x, stays)| *x = if *stays { *x / (1.0 - ratio) } else { 0.0 });
+    let mask = Tensor::from_bools(x.shape().to_vec(), mask)?;
+    Ok(vec![from_f64(x.dtype(), &kept)?.into(), mask.into()])
+}
 
 impl Op for Dropout {
     fn schema(&self) -> &'static Schema {
@@ -37,9 +50,18 @@ impl Op for Dropout {
         let x = cx.tensor(0)?;
         let training = cx.optional(2)?.map(view_bools).transpose()?;
         let training = training.is_some_and(|flags| flags.iter().any(|flag| *flag != 0));
-        let drops_nothing = cx.optional(1)?.and_then(Tensor::floats).is_some_and(|ratio| ratio == [0.0]);
-        if training && !drops_nothing {
-            return Err(EvalError::unsupported("Dropout in training mode"));
+        let ratio = match cx.optional(1)?.map(Tensor::floats) {
+            None => 0.5,
+            Some(Some(ratio)) if ratio.len() == 1 && (0.0..1.0).contains(&ratio[0]) => ratio[0],
+            Some(ratio) if training => {
+                return Err(EvalError::value(format!(
+                    "the ratio must be one float in 0..1, it is {ratio:?}"
+                )));
+            }
+            Some(_) => 0.0,
+        };
+        if training && ratio > 0.0 {
+            return drop(cx, ratio);
         }
         let mask = Tensor::from_bools(x.shape().to_vec(), std::iter::repeat_n(true, x.len()))?;
         Ok(vec![x.clone().into(), mask.into()])
@@ -60,9 +82,17 @@ impl Op for Dropout {
         if edit.opset < 10 {
             cast_mask(edit);
         }
+        // Opsets before 7 said by an attribute whether they train.
+        let trains = edit.opset < 7 && edit.node().attrs.int_or("is_test", 0) == 0;
+        edit.node().attrs.remove("is_test");
+        edit.node().attrs.remove("consumed_inputs");
         let ratio = edit.node().attrs.float_or("ratio", 0.5);
         edit.node().attrs.remove("ratio");
         set_constant(edit, 1, Tensor::scalar(ratio));
+        if trains {
+            let flag = Tensor::from_bools(vec![], [true]).map_err(|error| refuse(edit, error.to_string()))?;
+            set_constant(edit, 2, flag);
+        }
         Ok(())
     }
 
@@ -115,12 +145,21 @@ mod tests {
     }
 
     #[test]
-    fn training_is_refused_unless_it_drops_nothing() {
+    fn training_drops_and_scales() {
         let flag = Tensor::from_bools(vec![], [true]).unwrap();
         let zero = [t(&[1], &[1f32]), t(&[], &[0f32]), flag.clone()];
         assert_eq!(crate::check::run(&Dropout, &Attrs::new(), &zero), t(&[1], &[1f32]));
-        let message = refusal(&Dropout, &Attrs::new(), &[t(&[1], &[1f32]), t(&[], &[0.5f32]), flag]);
-        assert_eq!(message, "Dropout in training mode is not supported");
+        let x = t(&[1000], &[3f32; 1000]);
+        let inputs = [Some(x.clone()), Some(t(&[], &[0.25f32])), Some(flag.clone())];
+        let found = run_all(&Dropout, &Attrs::new(), &inputs, 2).unwrap();
+        let kept = found[1].data().iter().filter(|byte| **byte != 0).count();
+        assert!((700..800).contains(&kept), "{kept}");
+        let scaled = found[0].elements::<f32>().unwrap();
+        assert!(
+            scaled.iter().zip(found[1].data()).all(|(y, stays)| *y == if *stays == 0 { 0.0 } else { 4.0 })
+        );
+        let message = refusal(&Dropout, &Attrs::new(), &[x, t(&[], &[1f32]), flag]);
+        assert_eq!(message, "the ratio must be one float in 0..1, it is Some([1.0])");
     }
 
     #[test]
