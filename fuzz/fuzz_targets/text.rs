@@ -1,0 +1,4 @@
+//! libFuzzer's entry to [`fusebox_fuzzing::target::text`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fusebox_fuzzing::target::text(bytes));
