@@ -2,6 +2,7 @@
 //!
 //! Plans never run at the same time, so one arena serves them all: it grows to what the largest needs and stays.
 
+use crate::ExecError;
 use crate::weights::Weights;
 use fusebox_ir::Function;
 use fusebox_kernels::{Arena, Isa, Team};
@@ -28,14 +29,17 @@ impl Engine {
     }
 
     /// The arena, with at least `bytes` bytes of whatever earlier runs left there.
-    pub(crate) fn arena(&self, bytes: usize) -> MutexGuard<'_, Arena> {
+    ///
+    /// # Errors
+    /// When the machine does not give that much memory.
+    pub(crate) fn arena(&self, bytes: usize) -> Result<MutexGuard<'_, Arena>, ExecError> {
         let mut arena = self.arena.lock().unwrap_or_else(PoisonError::into_inner);
         if arena.len() < bytes {
-            // The old memory goes first, so that both are never held.
+            // The old one goes first, so that both are never held at once.
             *arena = Arena::new(0);
-            *arena = Arena::new(bytes);
+            *arena = Arena::try_new(bytes).ok_or(ExecError::OutOfMemory { bytes })?;
         }
-        arena
+        Ok(arena)
     }
 
     /// Bytes that the arena holds now.

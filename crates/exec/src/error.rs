@@ -77,6 +77,12 @@ pub enum ExecError {
         /// Limit.
         limit: usize,
     },
+    /// The machine refused the arena.
+    #[error("the plan needs {bytes} bytes of memory for activations, which this machine does not give")]
+    OutOfMemory {
+        /// Bytes needed.
+        bytes: usize,
+    },
     /// A step failed at run time.
     #[error("node {node}: {reason}")]
     Step {

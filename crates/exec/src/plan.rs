@@ -144,7 +144,7 @@ impl Plan {
         profile: Option<&mut Profile>,
     ) -> Result<Vec<Tensor>, ExecError> {
         let start = Instant::now();
-        let mut arena = engine.arena(self.arena_bytes());
+        let mut arena = engine.arena(self.arena_bytes())?;
         for (span, tensor) in self.inputs.iter().zip(inputs) {
             if let Some(span) = span {
                 arena.bytes_mut(*span).copy_from_slice(tensor.data());

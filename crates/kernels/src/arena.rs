@@ -44,9 +44,15 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// An arena of `len` bytes, all zero.
+    /// An arena of `len` bytes, all zero. Panics when there is no memory for it.
     pub fn new(len: usize) -> Self {
-        Self { lines: vec![Line([0; ALIGN]); len.div_ceil(ALIGN)], len }
+        Self::try_new(len).expect("the caller asks for what it knows to fit")
+    }
+
+    /// An arena of `len` bytes, all zero; `None` when there is no memory for it. Pages are taken as they are written.
+    pub fn try_new(len: usize) -> Option<Self> {
+        let lines = bytemuck::allocation::try_zeroed_vec::<Line>(len.div_ceil(ALIGN)).ok()?;
+        Some(Self { lines, len })
     }
 
     /// Length in bytes.
