@@ -48,13 +48,13 @@ pub enum TensorError {
     },
 }
 
-/// Number of elements of a shape, or `None` on overflow.
+/// Number of elements of a shape, or `None` when no memory could hold them.
 pub fn element_count(shape: &[usize]) -> Option<usize> {
-    // A zero anywhere makes the tensor empty however large the other sizes claim to be.
-    if shape.contains(&0) {
-        return Some(0);
-    }
-    shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size))
+    // A zero makes the tensor empty, but strides over the other sizes must still be representable.
+    let mut sizes = shape.iter().filter(|size| **size != 0);
+    let span = sizes.try_fold(1usize, |product, size| product.checked_mul(*size))?;
+    let is_addressable = span <= isize::MAX as usize / 16;
+    is_addressable.then_some(if shape.contains(&0) { 0 } else { span })
 }
 
 /// Rust types that are ONNX element types.
@@ -238,7 +238,8 @@ mod tests {
     fn lengths_are_checked() {
         assert!(Tensor::from_vec(vec![2, 3], vec![0f32; 5]).is_err());
         assert!(Tensor::from_bytes(DType::F32, vec![usize::MAX, 2], Bytes::new()).is_err());
-        assert_eq!(Tensor::from_bytes(DType::F32, vec![usize::MAX, 0], Bytes::new()).unwrap().len(), 0);
+        assert_eq!(Tensor::from_bytes(DType::F32, vec![1 << 40, 0], Bytes::new()).unwrap().len(), 0);
+        assert!(Tensor::from_bytes(DType::F32, vec![usize::MAX, 0], Bytes::new()).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Run-time values: tensors, sequences and absent optionals.
 
 use crate::EvalError;
-use fusebox_ir::Tensor;
+use fusebox_ir::{Tensor, Type};
 
 /// What flows along an edge at run time.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,19 @@ impl Datum {
             Self::Tensor(tensor) => Ok(tensor),
             Self::Sequence(_) => Err(EvalError::value("expected a tensor, found a sequence")),
             Self::Absent => Err(EvalError::value("expected a tensor, found an absent optional")),
+        }
+    }
+
+    /// The type; unknown for an absent optional, and for what an empty sequence would hold.
+    pub fn ty(&self) -> Type {
+        match self {
+            Self::Tensor(tensor) => tensor.ty().into(),
+            Self::Sequence(items) => {
+                let item = items.first().and_then(|item| item.tensor().ok());
+                let of = |tensor: &Tensor| fusebox_ir::TensorType::unranked(tensor.dtype()).into();
+                Type::Sequence(Box::new(item.map_or(Type::Unknown, of)))
+            }
+            Self::Absent => Type::Unknown,
         }
     }
 

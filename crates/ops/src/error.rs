@@ -80,6 +80,23 @@ pub enum EvalError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An output that is larger than the evaluation may make.
+    #[error(
+        "its output {ty} takes more than the limit of {limit} bytes; if the model really means it, give smaller inputs or \
+         raise the limit, else look at the sizes that this node reads"
+    )]
+    TooLarge {
+        /// Type of the output.
+        ty: String,
+        /// Bytes that a node's outputs may take.
+        limit: u64,
+    },
+    /// More work than the evaluation may do.
+    #[error("the evaluation takes more than the limit of {limit} operations; a loop may not end")]
+    TooMuchWork {
+        /// Floating-point operations and bytes moved.
+        limit: u64,
+    },
     /// An error inside a node, with the node's name.
     #[error("node {node}: {source}")]
     AtNode {

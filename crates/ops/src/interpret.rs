@@ -1,5 +1,6 @@
 //! Evaluates whole graphs operator by operator: the unfused reference.
 
+use crate::limit::{self, Budget};
 use crate::op::{Body, Eval, Op, Target};
 use crate::{Datum, EvalError, InferError};
 use fusebox_ir::{Function, Graph, Node, NodeId, Type, ValueId};
@@ -31,13 +32,14 @@ pub struct Interpreter<'a> {
     functions: &'a [Function],
     observer: Option<Observer<'a>>,
     bodies: Option<&'a dyn Bodies>,
+    budget: &'a Budget,
     depth: usize,
 }
 
 impl<'a> Interpreter<'a> {
     /// An interpreter that knows the model's functions.
     pub fn new(functions: &'a [Function]) -> Self {
-        Self { functions, observer: None, bodies: None, depth: 0 }
+        Self { functions, observer: None, bodies: None, budget: &limit::DEFAULT, depth: 0 }
     }
 
     /// Calls `observer` with every value of the main graph.
@@ -69,11 +71,17 @@ impl<'a> Interpreter<'a> {
         }
     }
 
+    /// Spends a budget instead of the default limits.
+    #[must_use]
+    pub fn within(self, budget: &'a Budget) -> Self {
+        Self { budget, ..self }
+    }
+
     fn nested(&self) -> Result<Self, EvalError> {
         if self.depth >= MAX_DEPTH {
             return Err(EvalError::unsupported(format!("nesting deeper than {MAX_DEPTH} levels")));
         }
-        Ok(Self { depth: self.depth + 1, observer: None, bodies: None, functions: self.functions })
+        Ok(Self { depth: self.depth + 1, observer: None, bodies: None, ..*self })
     }
 
     /// Evaluates a graph. `inputs` are in the order of `graph.inputs`; an absent one needs a default. `captures` are in
@@ -170,6 +178,10 @@ impl<'a> Interpreter<'a> {
             let (least, most) = op.schema().inputs;
             if inputs.len() < least || inputs.len() > most {
                 return Err(EvalError::Infer(crate::typing::arity(op.schema(), inputs.len())));
+            }
+            // What has subgraphs is sized by the nodes inside them.
+            if node.regions.is_empty() {
+                self.budget.admit(op, &node.attrs, inputs, node.outputs.len())?;
             }
             let interpreter = &Self { bodies: self.bodies, ..self.nested()? };
             let (attrs, regions, outputs) = (&node.attrs, node.regions.as_slice(), node.outputs.len());
