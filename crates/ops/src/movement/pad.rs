@@ -168,9 +168,13 @@ fn spell_all_axes(edit: &mut Edit<'_>) -> Result<(), VersionError> {
 }
 
 fn pad(x: &Tensor, pads: &[(i64, i64)], mode: Mode, fill: &Tensor) -> Result<Tensor, EvalError> {
-    let sources = axis_sources(x, pads, mode)?;
-    let shape: Vec<usize> = sources.iter().map(Vec::len).collect();
+    let shape = padded(x, pads, mode)?;
     let count = checked_count(x.dtype(), &shape)?;
+    // An empty result may claim any size along its other axes: those are not walked.
+    let source = |axis: usize, index: usize| source_of(index as i64 - pads[axis].0, size(x, axis), mode);
+    let walk =
+        |axis: usize| (0..if count == 0 { 0 } else { shape[axis] }).map(move |i| source(axis, i)).collect();
+    let sources: Vec<Vec<Option<usize>>> = (0..shape.len()).map(walk).collect();
     let strides = strides(x.shape());
     let position = |index: usize| {
         let (mut rest, mut at) = (index, 0usize);
@@ -186,24 +190,25 @@ fn pad(x: &Tensor, pads: &[(i64, i64)], mode: Mode, fill: &Tensor) -> Result<Ten
     pick(&[x, fill], shape.clone(), (0..count).map(position))
 }
 
-/// For each axis and index of the result, the index of the input, or none for the constant.
-fn axis_sources(x: &Tensor, pads: &[(i64, i64)], mode: Mode) -> Result<Vec<Vec<Option<usize>>>, EvalError> {
-    let mut sources = Vec::with_capacity(pads.len());
-    for (axis, (before, after)) in pads.iter().enumerate() {
-        let size = i64::try_from(x.shape()[axis]).unwrap_or(i64::MAX);
+fn size(x: &Tensor, axis: usize) -> i64 {
+    i64::try_from(x.shape()[axis]).unwrap_or(i64::MAX)
+}
+
+/// Sizes of the result.
+fn padded(x: &Tensor, pads: &[(i64, i64)], mode: Mode) -> Result<Vec<usize>, EvalError> {
+    let total = |(axis, (before, after)): (usize, &(i64, i64))| {
         let wrong =
             |reason: &str| EvalError::value(format!("pads {before} and {after} of axis {axis}: {reason}"));
+        let size = size(x, axis);
         let total = size.checked_add(*before).and_then(|sum| sum.checked_add(*after));
         let total = total.and_then(|total| usize::try_from(total).ok());
         let total = total.ok_or_else(|| wrong("the result has no valid size"))?;
-        checked_count(x.dtype(), &[total])?;
         if mode != Mode::Constant && size == 0 && total > 0 {
             return Err(wrong("an empty axis has nothing to repeat"));
         }
-        let source = |index: usize| source_of(index as i64 - before, size, mode);
-        sources.push((0..total).map(source).collect());
-    }
-    Ok(sources)
+        Ok(total)
+    };
+    pads.iter().enumerate().map(total).collect()
 }
 
 fn source_of(index: i64, size: i64, mode: Mode) -> Option<usize> {
