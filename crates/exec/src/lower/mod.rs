@@ -19,7 +19,7 @@ mod reduce;
 
 use crate::view::{BufferId, Place, View};
 use crate::weights::Weights;
-use fusebox_ir::{DType, Function, Graph, Node, NodeId, Tensor, ValueId};
+use fusebox_ir::{DType, Function, Graph, NodeId, OpName, Tensor, ValueId};
 use fusebox_kernels::copy::{CopyPart, CopySpec, CopyStep};
 use fusebox_kernels::{Constant, Isa, Layout, Operand, Span, SpecError, Step};
 use std::sync::Arc;
@@ -67,9 +67,14 @@ static FAMILIES: &[&[Row]] = &[
     reduce::ROWS,
 ];
 
-fn row(node: &Node) -> Option<&'static Row> {
+fn row(op: &OpName) -> Option<&'static Row> {
     let mut rows = FAMILIES.iter().flat_map(|rows| rows.iter());
-    rows.find(|row| *row.domain == *node.op.domain && *row.name == *node.op.name)
+    rows.find(|row| *row.domain == *op.domain && *row.name == *op.name)
+}
+
+/// Whether an operator can become steps other than its reference evaluation.
+pub fn has_lowering(op: &OpName) -> bool {
+    row(op).is_some() || op.domain.is_empty() && elementwise::emit(&op.name).is_some()
 }
 
 /// Spans of all buffers, once memory is planned.
@@ -324,11 +329,10 @@ impl<'a> Lower<'a> {
     pub fn node(&mut self, node: NodeId) -> Result<(), SpecError> {
         self.current = vec![node];
         let before = (self.steps.len(), self.buffers.len());
-        let elementwise =
-            |node: &Node| node.op.domain.is_empty() && elementwise::emit(&node.op.name).is_some();
-        let outcome = match row(self.graph.node(node)) {
+        let op = &self.graph.node(node).op;
+        let outcome = match row(op) {
             Some(row) => (row.lower)(self, node)?,
-            None if elementwise(self.graph.node(node)) => chain::lower_single(self, node)?,
+            None if has_lowering(op) => chain::lower_single(self, node)?,
             None => Lowered::Declined("no kernel".into()),
         };
         if let Lowered::Declined(reason) = outcome {
