@@ -9,7 +9,7 @@ use fusebox_kernels::{Element, Layout, SpecError};
 pub(super) static ROWS: &[Row] = &[
     Row::onnx("Cast", cast),
     Row::onnx("Concat", concat),
-    Row::onnx("Dropout", alias),
+    Row::onnx("Dropout", dropout),
     Row::onnx("Expand", expand),
     Row::onnx("Flatten", reshape),
     Row::onnx("Identity", alias),
@@ -23,11 +23,17 @@ pub(super) static ROWS: &[Row] = &[
 
 type Result = std::result::Result<Lowered, SpecError>;
 
-fn alias(cx: &mut Lower<'_>, node: NodeId) -> Result {
-    // Dropout's mask is only asked for in training graphs.
-    if cx.graph.node(node).output(1).is_some() {
-        return Ok(Lowered::Declined("the mask output has no kernel".into()));
+/// The identity, unless the node may be told at run time that it trains.
+fn dropout(cx: &mut Lower<'_>, node: NodeId) -> Result {
+    let off = |tensor: &Tensor| tensor.data().iter().all(|byte| *byte == 0);
+    let trains = cx.graph.node(node).input(2).is_some_and(|flag| !cx.constant(flag).is_some_and(off));
+    if trains || cx.graph.node(node).output(1).is_some() {
+        return Ok(Lowered::Declined("training and the mask have no kernel".into()));
     }
+    alias(cx, node)
+}
+
+fn alias(cx: &mut Lower<'_>, node: NodeId) -> Result {
     let view = cx.input(node, 0);
     cx.set_output(node, 0, view);
     Ok(Lowered::Done)
