@@ -2,7 +2,8 @@
 """Writes the ONNX backend tests as files: generate.py FOLDER.
 
 FOLDER/cases/<group>/<name>/model.onnx and test_data_set_<n>/{input,output}_<i>.pb hold a case as onnx itself lays it
-out; FOLDER/cases.json lists all cases with their tolerances and what rule, if any, excludes them. Needs the packages of
+out; FOLDER/cases.json lists all cases with their tolerances and what rule, if any, excludes them;
+FOLDER/shape_inference.tsv holds what onnx infers about the types of their values and of the models in corpus/. Needs the packages of
 requirements.txt and nothing else; the same packages give the same files.
 """
 
@@ -15,7 +16,7 @@ from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper, shape_inference
 from onnx.backend.test.loader import load_model_tests
 
 LIGHT = "onnx/backend/test/data/light/"
@@ -145,6 +146,50 @@ def cases():
                 yield kind, case
 
 
+SHORT = {"FLOAT": "f32", "FLOAT16": "f16", "DOUBLE": "f64", "BFLOAT16": "bf16", "BOOL": "bool", "STRING": "string",
+         "COMPLEX64": "c64", "COMPLEX128": "c128"}
+
+
+def element_name(number):
+    """Name of an element type in the text form of Fusebox."""
+    name = onnx.TensorProto.DataType.Name(number)
+    return SHORT.get(name) or name.replace("FLOAT", "f").replace("UINT", "u").replace("INT", "i").lower()
+
+
+def type_text(kind):
+    """A type in the text form, `?` where nothing is known."""
+    field = kind.WhichOneof("value")
+    if field == "sequence_type":
+        return f"seq({type_text(kind.sequence_type.elem_type)})"
+    if field == "optional_type":
+        return f"optional({type_text(kind.optional_type.elem_type)})"
+    if field != "tensor_type" or kind.tensor_type.elem_type == 0:
+        return "?"
+    tensor = kind.tensor_type
+    dims = [str(dim.dim_value) if dim.HasField("dim_value") else "?" for dim in tensor.shape.dim]
+    shape = ",".join(dims) if tensor.HasField("shape") else ".."
+    return f"{element_name(tensor.elem_type)}[{shape}]"
+
+
+def inferred(model):
+    """(value, type) by onnx's shape inference, from the inputs alone."""
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.ClearField("type")
+    model = shape_inference.infer_shapes(model, data_prop=True)
+    return [(value.name, type_text(value.type)) for value in [*model.graph.value_info, *model.graph.output]]
+
+
+def write_inferred(out, listed):
+    corpus = pathlib.Path(__file__).parents[2] / "corpus"
+    models = [(f"{c['group']}/{c['name']}", out / "cases" / c["group"] / c["name"] / "model.onnx") for c in listed]
+    models += [(f"corpus/{path.relative_to(corpus)}", path) for path in sorted(corpus.rglob("*.onnx"))]
+    with (out / "shape_inference.tsv").open("w") as file:
+        for name, path in models:
+            for value, kind in inferred(onnx.load(path, load_external_data=False)):
+                file.write(f"{name}\t{value}\t{kind}\n")
+
+
 def main():
     out = pathlib.Path(sys.argv[1])
     shutil.rmtree(out / "cases", ignore_errors=True)
@@ -167,6 +212,7 @@ def main():
             "excluded": exclusion(model), "random": is_random(model),
         })
     (out / "cases.json").write_text(json.dumps(listed, indent=0) + "\n")
+    write_inferred(out, [case for case in listed if case["excluded"] is None])
     for line in missing:
         print(f"not in the package: {line}")
     print(f"{len(listed)} cases of onnx {onnx.__version__} in {out}")

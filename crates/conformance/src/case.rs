@@ -44,6 +44,15 @@ impl Case {
     }
 }
 
+impl DataSet {
+    /// The inputs in the order of the graph's, absent where there is no data for one.
+    pub fn in_order(&self, graph: &Graph) -> Vec<Option<Datum>> {
+        let fed = fed_inputs(graph, self.inputs.len());
+        let datum = |id| fed.iter().position(|f| *f == id).and_then(|at| self.inputs.get(at).cloned());
+        graph.inputs.iter().map(|id| datum(*id)).collect()
+    }
+}
+
 /// Reads the list of cases.
 ///
 /// # Errors

@@ -12,6 +12,7 @@
 pub mod agree;
 pub mod case;
 pub mod ledger;
+pub mod opinions;
 pub mod results;
 pub mod route;
 pub mod setup;

@@ -4,12 +4,15 @@ use fusebox_conformance::case::{self, Case};
 use fusebox_conformance::ledger::{Key, Ledger};
 use fusebox_conformance::results::{Results, excluded};
 use fusebox_conformance::route::{ROUTES, Route};
-use fusebox_conformance::{setup, sweep};
+use fusebox_conformance::{opinions, setup, sweep};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-const USAGE: &str = "usage: fusebox-conformance [--case TEXT]... [--route NAME]... [--update] [--folder PATH]
+const USAGE: &str =
+    "usage: fusebox-conformance [opinions] [--case TEXT]... [--route NAME]... [--update] [--folder PATH]
+  opinions  compares type inference with that of onnx and onnx-ir instead of running cases
   --case    runs only cases whose group/name contains TEXT, and prints what each route says
   --route   reference, optimized, reimported or exported
   --update  rewrites the ledger; reasons of rows that stay are kept
@@ -19,16 +22,14 @@ struct Arguments {
     cases: Vec<String>,
     routes: Vec<Route>,
     update: bool,
+    opinions: bool,
     folder: PathBuf,
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .nth(2)
-        .ok_or("the package lies in the workspace")?;
-    let folder = root.join("target/conformance");
-    let mut found = Arguments { cases: Vec::new(), routes: Vec::new(), update: false, folder };
+    let folder = root()?.join("target/conformance");
+    let mut found =
+        Arguments { cases: Vec::new(), routes: Vec::new(), update: false, opinions: false, folder };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value\n{USAGE}"));
@@ -39,6 +40,7 @@ fn arguments() -> Result<Arguments, String> {
                 let route = Route::from_name(&name).ok_or_else(|| format!("no route {name:?}\n{USAGE}"))?;
                 found.routes.push(route);
             }
+            "opinions" => found.opinions = true,
             "--update" => found.update = true,
             "--folder" => found.folder = value()?.into(),
             _ => return Err(format!("unknown argument {word:?}\n{USAGE}")),
@@ -48,6 +50,11 @@ fn arguments() -> Result<Arguments, String> {
         found.routes = ROUTES.into();
     }
     Ok(found)
+}
+
+fn root() -> Result<&'static Path, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    root.ok_or_else(|| "the package lies in the workspace".into())
 }
 
 fn main() -> ExitCode {
@@ -65,6 +72,9 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     let start = Instant::now();
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     setup::prepare(&arguments.folder, jobs)?;
+    if arguments.opinions {
+        return second_opinions(arguments, jobs);
+    }
     let all = case::list(&arguments.folder)?;
     let named = |case: &Case| {
         arguments.cases.is_empty() || arguments.cases.iter().any(|text| case.id().contains(text.as_str()))
@@ -78,7 +88,14 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     }
     println!("{}{}", results.table(&cases), excluded(&all));
     println!("{} cases in {:.1} s", cases.len(), start.elapsed().as_secs_f64());
-    settle(arguments, &all, &cases, &results)
+    let ids: BTreeSet<String> = cases.iter().map(Case::id).collect();
+    let known: BTreeSet<String> = all.iter().map(Case::id).collect();
+    let tried = |(case, route): &Key| {
+        let route = Route::from_name(route);
+        let gone = !known.contains(case) && arguments.cases.is_empty();
+        route.is_some_and(|route| arguments.routes.contains(&route)) && (gone || ids.contains(case))
+    };
+    settle("ledger.txt", arguments.update, &results.failed, tried)
 }
 
 fn print_outcomes(cases: &[Case], routes: &[Route], results: &Results) {
@@ -90,33 +107,41 @@ fn print_outcomes(cases: &[Case], routes: &[Route], results: &Results) {
     }
 }
 
-/// Compares with the ledger or rewrites it; whether they agree.
-fn settle(arguments: &Arguments, all: &[Case], cases: &[Case], results: &Results) -> Result<bool, String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ledger.txt");
+fn second_opinions(arguments: &Arguments, jobs: usize) -> Result<bool, String> {
+    let start = Instant::now();
+    let found = opinions::compare(&arguments.folder, &root()?.join("corpus"), jobs)?;
+    let sources: Vec<String> =
+        found.compared.iter().map(|(source, count)| format!("{source} {count}")).collect();
+    println!("{} models; values compared with {}", found.models, sources.join(", "));
+    println!("onnx-ir refuses {} models; {:.1} s", found.refused.len(), start.elapsed().as_secs_f64());
+    settle("opinions.txt", arguments.update, &found.disagreements, |_| true)
+}
+
+/// Compares with a ledger of this package or rewrites it; whether they agree.
+fn settle(
+    name: &str,
+    update: bool,
+    failed: &BTreeMap<Key, String>,
+    tried: impl Fn(&Key) -> bool,
+) -> Result<bool, String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let mut ledger = Ledger::read(&path)?;
-    let ids: std::collections::BTreeSet<String> = cases.iter().map(Case::id).collect();
-    let known: std::collections::BTreeSet<String> = all.iter().map(Case::id).collect();
-    let tried = |(case, route): &Key| {
-        let route = Route::from_name(route);
-        let gone = !known.contains(case) && arguments.cases.is_empty();
-        route.is_some_and(|route| arguments.routes.contains(&route)) && (gone || ids.contains(case))
-    };
-    if arguments.update {
-        ledger.update(&results.failed, tried);
+    if update {
+        ledger.update(failed, tried);
         std::fs::write(&path, ledger.text()).map_err(|e| format!("{}: {e}", path.display()))?;
-        println!("the ledger has {} rows", ledger.len());
+        println!("{name} has {} rows", ledger.len());
         return Ok(true);
     }
-    let found = ledger.compare(&results.failed, tried);
+    let found = ledger.compare(failed, tried);
     for (case, route) in &found.passing {
-        println!("passes but is in the ledger: {case} {route}");
+        println!("passes but is in {name}: {case} {route}");
     }
     for ((case, route), message) in &found.unlisted {
-        println!("fails and is not in the ledger: {case} {route}: {message}");
+        println!("fails and is not in {name}: {case} {route}: {message}");
     }
     if !found.is_empty() {
         println!(
-            "crates/conformance/ledger.txt disagrees with the results: fix what fails, or run with --update"
+            "crates/conformance/{name} disagrees with the results: fix what fails, or run with --update"
         );
     }
     Ok(found.is_empty())

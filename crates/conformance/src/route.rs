@@ -79,9 +79,7 @@ pub fn run(case: &Case, cases: &Path, exported: &Path, routes: &[Route]) -> Vec<
 
 fn reference(model: &Model, sets: &[DataSet], tolerance: Tolerance) -> Outcome {
     for set in sets {
-        let fed = fed_inputs(&model.graph, set.inputs.len());
-        let datum = |id| fed.iter().position(|f| *f == id).and_then(|at| set.inputs.get(at).cloned());
-        let inputs: Vec<Option<Datum>> = model.graph.inputs.iter().map(|id| datum(*id)).collect();
+        let inputs = set.in_order(&model.graph);
         let found = Interpreter::new(&model.functions)
             .run(&model.graph, &inputs, &[])
             .map_err(|e| stage("evaluate", &e))?;

@@ -22,35 +22,41 @@ pub fn run(folder: &Path, cases: &[Case], routes: &[Route], jobs: usize) -> Resu
             .map_err(|e| format!("{}: {e}", exported.display()))?;
     }
     let mut results = Results::new(&read_answers(&setup::originals(folder))?);
-    let found = Mutex::new(BTreeMap::new());
-    let next = AtomicUsize::new(0);
-    let work = || {
-        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let outcomes = route::run(case, &folder.join("cases"), &exported, routes);
-            let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            found.insert(case.id(), outcomes);
-        }
-    };
-    std::thread::scope(|scope| (0..jobs.max(1)).for_each(|_| drop(scope.spawn(work))));
-    let found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let found = each(cases, jobs, |case| route::run(case, &folder.join("cases"), &exported, routes));
     let mut answers = BTreeMap::new();
     if routes.contains(&Route::Exported) {
         let file = folder.join("exported.tsv");
         setup::peer(folder, &exported, &file, jobs)?;
         answers = read_answers(&file)?;
     }
-    for case in cases {
-        for (route, outcome) in found.get(&case.id()).into_iter().flatten() {
+    for (case, outcomes) in cases.iter().zip(found) {
+        for (route, outcome) in outcomes {
             let outcome = match (route, outcome, answers.get(&case.id())) {
                 (Route::Exported, Ok(()), Some(answer)) if !answer.is_empty() => {
                     Err(format!("onnxruntime: {answer}"))
                 }
-                _ => outcome.clone(),
+                (_, outcome, _) => outcome,
             };
-            results.add(case, *route, outcome);
+            results.add(case, route, outcome);
         }
     }
     Ok(results)
+}
+
+/// Calls `work` on every item from `jobs` threads; the results are in the order of the items.
+pub fn each<T: Sync, R: Send>(items: &[T], jobs: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let found = Mutex::new(BTreeMap::new());
+    let next = AtomicUsize::new(0);
+    let run = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { break };
+            let result = work(item);
+            found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(index, result);
+        }
+    };
+    std::thread::scope(|scope| (0..jobs.max(1)).for_each(|_| drop(scope.spawn(run))));
+    found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).into_values().collect()
 }
 
 fn not_found(error: std::io::Error) -> std::io::Result<()> {

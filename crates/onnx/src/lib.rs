@@ -9,6 +9,7 @@ mod entries;
 pub mod export;
 pub mod import;
 mod inline;
+pub mod opinion;
 mod upgrade;
 
 pub use export::{
