@@ -87,6 +87,15 @@ pub struct Arg<'a> {
     pub dims: Option<&'a [Dim]>,
 }
 
+impl<'a> Arg<'a> {
+    /// What is known of an input. The elements of an integer vector of length zero are known whatever computes it.
+    pub fn new(ty: &'a Type, constant: Option<&'a Tensor>, dims: Option<&'a [Dim]>) -> Self {
+        let is_index = |t: &&TensorType| matches!(t.dtype, DType::I64 | DType::I32);
+        let is_empty = || ty.tensor().filter(is_index).and_then(TensorType::sizes).is_some_and(|s| s == [0]);
+        Self { ty, constant, dims: dims.or_else(|| is_empty().then_some(&[])) }
+    }
+}
+
 /// Type of an output, and its elements where they are sizes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inferred {

@@ -80,7 +80,7 @@ pub(crate) mod testing {
         outputs: usize,
     ) -> Result<Vec<Inferred>, InferError> {
         let inputs: Vec<Option<Arg<'_>>> =
-            inputs.iter().map(|(ty, dims)| Some(Arg { ty, constant: None, dims: *dims })).collect();
+            inputs.iter().map(|(ty, dims)| Some(Arg::new(ty, None, *dims))).collect();
         let count = Cell::new(0);
         let fresh = || {
             count.set(count.get() + 1);

@@ -112,7 +112,7 @@ impl<'a> Typer<'a> {
         let arg = |value: &ValueId| {
             let index = value.0 as usize;
             let constant = self.graph.constant(*value);
-            Arg { ty: &self.types[index], constant, dims: self.dims[index].as_deref() }
+            Arg::new(&self.types[index], constant, self.dims[index].as_deref())
         };
         let inputs: Vec<Option<Arg<'_>>> = node.inputs.iter().map(|slot| slot.as_ref().map(arg)).collect();
         let regions = self.regions(node);

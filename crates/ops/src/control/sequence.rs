@@ -8,7 +8,7 @@ use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::{Walk, select, strides};
 use crate::view::one;
 use crate::{Datum, EvalError, InferError, axis};
-use fusebox_ir::{DType, Tensor, TensorType, Type};
+use fusebox_ir::{DType, Dim, Tensor, TensorType, Type};
 
 macro_rules! sequence_ops {
     ($($op:ident $schema:ident ($since:expr, $inputs:expr) $infer:ident $eval:ident;)*) => { $(
@@ -32,21 +32,41 @@ sequence_ops! {
     SequenceConstruct CONSTRUCT (&[11], (1, usize::MAX)) infer_construct eval_construct;
     SequenceEmpty EMPTY (&[11], (0, 0)) infer_empty eval_empty;
     SequenceAt AT (&[11], (2, 2)) infer_at eval_at;
-    SequenceInsert INSERT (&[11], (2, 3)) infer_same eval_insert;
-    SequenceErase ERASE (&[11], (1, 2)) infer_same eval_erase;
+    SequenceInsert INSERT (&[11], (2, 3)) infer_insert eval_insert;
+    SequenceErase ERASE (&[11], (1, 2)) infer_erase eval_erase;
     SequenceLength LENGTH (&[11], (1, 1)) infer_length eval_length;
     SplitToSequence SPLIT (&[11, 24], (1, 2)) infer_split eval_split;
     ConcatFromSequence CONCAT (&[11], (1, 1)) infer_concat eval_concat;
 }
 
-fn unranked(ty: &Type) -> Type {
-    ty.tensor().map_or(Type::Unknown, |tensor| TensorType::unranked(tensor.dtype).into())
+/// The most that holds for both types. A size that differs becomes a symbol of its own.
+fn common(cx: &Infer<'_>, a: &Type, b: &Type) -> Type {
+    let (Some(a), Some(b)) = (a.tensor(), b.tensor()) else {
+        return if a == b { a.clone() } else { Type::Unknown };
+    };
+    if a.dtype != b.dtype {
+        return Type::Unknown;
+    }
+    let shape = match (&a.shape, &b.shape) {
+        (Some(x), Some(y)) if x.len() == y.len() => {
+            Some(x.iter().zip(y).map(|(x, y)| if x == y { x.clone() } else { (cx.fresh)() }).collect())
+        }
+        _ => None,
+    };
+    TensorType { dtype: a.dtype, shape }.into()
+}
+
+fn element<'a>(cx: &Infer<'a>) -> Option<&'a Type> {
+    match cx.input(0)?.ty {
+        Type::Sequence(inner) => Some(inner),
+        _ => None,
+    }
 }
 
 fn infer_construct(cx: &Infer<'_>) -> Result<Type, InferError> {
     let first = cx.input(0).map_or(Type::Unknown, |arg| arg.ty.clone());
-    let is_uniform = cx.inputs.iter().flatten().all(|arg| *arg.ty == first);
-    Ok(Type::Sequence(Box::new(if is_uniform { first } else { unranked(&first) })))
+    let all = cx.inputs.iter().flatten().fold(first, |all, arg| common(cx, &all, arg.ty));
+    Ok(Type::Sequence(Box::new(all)))
 }
 
 fn infer_empty(cx: &Infer<'_>) -> Result<Type, InferError> {
@@ -54,19 +74,22 @@ fn infer_empty(cx: &Infer<'_>) -> Result<Type, InferError> {
     Ok(Type::Sequence(Box::new(TensorType::unranked(dtype).into())))
 }
 
+/// An element. Elements share the known sizes of the sequence's type; where that has a symbol, each has a size of its own.
 fn infer_at(cx: &Infer<'_>) -> Result<Type, InferError> {
-    match cx.input(0).map(|arg| arg.ty) {
-        Some(Type::Sequence(inner)) => Ok((**inner).clone()),
-        _ => Ok(Type::Unknown),
-    }
+    let Some(inner) = element(cx) else { return Ok(Type::Unknown) };
+    let Some(tensor) = inner.tensor() else { return Ok(inner.clone()) };
+    let own = |dim: &Dim| if dim.value().is_some() { dim.clone() } else { (cx.fresh)() };
+    let shape = tensor.shape.as_ref().map(|shape| shape.iter().map(own).collect());
+    Ok(TensorType { dtype: tensor.dtype, shape }.into())
 }
 
-/// A sequence whose elements may change in shape.
-fn infer_same(cx: &Infer<'_>) -> Result<Type, InferError> {
-    match cx.input(0).map(|arg| arg.ty) {
-        Some(Type::Sequence(inner)) => Ok(Type::Sequence(Box::new(unranked(inner)))),
-        _ => Ok(Type::Unknown),
-    }
+fn infer_insert(cx: &Infer<'_>) -> Result<Type, InferError> {
+    let (Some(inner), Some(added)) = (element(cx), cx.input(1)) else { return Ok(Type::Unknown) };
+    Ok(Type::Sequence(Box::new(common(cx, inner, added.ty))))
+}
+
+fn infer_erase(cx: &Infer<'_>) -> Result<Type, InferError> {
+    Ok(element(cx).map_or(Type::Unknown, |inner| Type::Sequence(Box::new(inner.clone()))))
 }
 
 fn infer_length(_cx: &Infer<'_>) -> Result<Type, InferError> {
@@ -74,11 +97,45 @@ fn infer_length(_cx: &Infer<'_>) -> Result<Type, InferError> {
 }
 
 fn infer_split(cx: &Infer<'_>) -> Result<Type, InferError> {
-    Ok(Type::Sequence(Box::new(cx.input(0).map_or(Type::Unknown, |arg| unranked(arg.ty)))))
+    let Some(x) = cx.tensor(0) else { return Ok(Type::Sequence(Box::new(Type::Unknown))) };
+    let mut shape = x.shape.clone();
+    if let Some(shape) = &mut shape {
+        let at = axis::normalize(cx.attrs.int_or("axis", 0), shape.len())?;
+        if cx.input(1).is_some() {
+            shape[at] = part_size(cx, shape[at].value()).map_or_else(|| (cx.fresh)(), Dim::known);
+        } else if cx.attrs.int_or("keepdims", 1) == 0 {
+            shape.remove(at);
+        } else {
+            shape[at] = Dim::known(1);
+        }
+    }
+    Ok(Type::Sequence(Box::new(TensorType { dtype: x.dtype, shape }.into())))
+}
+
+/// Size of every part, when all parts are of one size.
+fn part_size(cx: &Infer<'_>, whole: Option<i64>) -> Option<i64> {
+    let sizes = cx.integers(1)?;
+    let first = *sizes.first()?;
+    let is_scalar = cx.tensor(1)?.rank()? == 0;
+    let even =
+        if is_scalar { whole?.checked_rem(first) == Some(0) } else { sizes.iter().all(|s| *s == first) };
+    even.then_some(first)
 }
 
 fn infer_concat(cx: &Infer<'_>) -> Result<Type, InferError> {
-    Ok(unranked(&infer_at(cx)?))
+    let mut ty = infer_at(cx)?;
+    let (Type::Tensor(TensorType { shape: Some(shape), .. }), Some(at)) = (&mut ty, cx.attrs.int("axis"))
+    else {
+        return Ok(ty);
+    };
+    if cx.attrs.int_or("new_axis", 0) == 0 {
+        let at = axis::normalize(at, shape.len())?;
+        shape[at] = (cx.fresh)();
+    } else {
+        let at = axis::normalize(at, shape.len() + 1)?;
+        shape.insert(at, (cx.fresh)());
+    }
+    Ok(ty)
 }
 
 fn sequence<'a>(cx: &Eval<'a>) -> Result<&'a [Datum], EvalError> {
@@ -183,6 +240,7 @@ fn eval_concat(cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
 mod tests {
     use super::*;
     use crate::Interpreter;
+    use crate::sizes::testing::infer_all;
     use fusebox_ir::Attrs;
 
     fn eval(op: &dyn Op, attrs: &Attrs, inputs: &[Datum]) -> Result<Datum, EvalError> {
@@ -210,6 +268,31 @@ mod tests {
         assert_eq!(error.to_string(), "position 2 is outside a sequence of 2");
         let empty = eval(&SequenceEmpty, &none, &[]).unwrap();
         assert!(eval(&SequenceErase, &none, &[empty]).is_err());
+    }
+
+    fn inferred(op: &dyn Op, attrs: &Attrs, inputs: &[&str]) -> String {
+        let typed = |ty: &&str| fusebox_ir::text::parse(&format!("graph (%0: {ty}) -> () {{\n}}")).unwrap();
+        let graphs: Vec<_> = inputs.iter().map(typed).collect();
+        let types: Vec<_> = graphs.iter().map(|graph| (&graph.value(graph.inputs[0]).ty, None)).collect();
+        infer_all(op, attrs, &types, 1).unwrap()[0].ty.to_string()
+    }
+
+    #[test]
+    fn elements_share_what_is_common() {
+        let none = Attrs::new();
+        assert_eq!(inferred(&SequenceConstruct, &none, &["f32[2, 3]", "f32[4, 3]"]), "seq(f32[fresh1, 3])");
+        assert_eq!(inferred(&SequenceInsert, &none, &["seq(f32[2, 3])", "f32[2, 3]"]), "seq(f32[2, 3])");
+        assert_eq!(inferred(&SequenceInsert, &none, &["seq(f32[2, 3])", "f32[2]"]), "seq(f32[..])");
+        assert_eq!(inferred(&SequenceAt, &none, &["seq(f32[n, 3])", "i64[]"]), "f32[fresh1, 3]");
+        assert_eq!(inferred(&SplitToSequence, &none, &["f32[2, 3]"]), "seq(f32[1, 3])");
+        assert_eq!(inferred(&SplitToSequence, &none, &["f32[2, 3]", "i64[2]"]), "seq(f32[fresh1, 3])");
+        let (rows, stacked) = (none.clone().with("keepdims", 0), none.with("axis", -1).with("new_axis", 1));
+        assert_eq!(inferred(&SplitToSequence, &rows, &["f32[2, 3]"]), "seq(f32[3])");
+        assert_eq!(inferred(&ConcatFromSequence, &stacked, &["seq(f32[3])"]), "f32[3, fresh1]");
+        assert_eq!(
+            inferred(&ConcatFromSequence, &rows.with("axis", 0), &["seq(f32[2, 3])"]),
+            "f32[fresh1, 3]"
+        );
     }
 
     #[test]

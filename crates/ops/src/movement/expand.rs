@@ -9,7 +9,7 @@ use crate::select::{Walk, select, strides};
 use crate::sizes::{copy_cost, fresh_dims, is_index, length_of, unknown};
 use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes};
-use fusebox_ir::{Dim, Tensor, TensorType};
+use fusebox_ir::{Dim, Shape, Tensor, TensorType};
 
 static SCHEMA: Schema = Schema::onnx("Expand", &[8, 13], (2, 2), (1, 1));
 
@@ -27,7 +27,9 @@ impl Op for Expand {
         }
         let shape = match (&x.shape, elements(cx, 1)) {
             (Some(shape), Some(target)) => Some(broadcast_dims(&[shape, &target])?),
-            (Some(shape), None) => length_of(cx, 1).map(|rank| fresh_dims(cx, rank.max(shape.len()))),
+            (Some(shape), None) => {
+                length_of(cx, 1).map(|rank| at_least(shape, fresh_dims(cx, rank.max(shape.len()))))
+            }
             _ => None,
         };
         let ty = TensorType { dtype: x.dtype, shape };
@@ -51,6 +53,17 @@ impl Op for Expand {
     fn quant_role(&self) -> QuantRole {
         QuantRole::Moves
     }
+}
+
+/// A size other than one stays what it is, whatever it is expanded to.
+fn at_least(shape: &[Dim], mut target: Shape) -> Shape {
+    let lead = target.len() - shape.len();
+    for (size, expanded) in shape.iter().zip(&mut target[lead..]) {
+        if size.value().is_some_and(|size| size != 1) {
+            *expanded = size.clone();
+        }
+    }
+    target
 }
 
 /// Elements of an expanded vector of sizes.
@@ -107,5 +120,8 @@ mod tests {
         let ty = symbolic(DType::I64, &[3.into()]);
         let result = infer_one(&Expand, &Attrs::new(), &[(&x, None), (&ty, Some(&target))]).unwrap();
         assert_eq!(result.ty.to_string(), "f32[b, 12, s]");
+        let x = symbolic(DType::F32, &[4.into(), 1.into()]);
+        let result = infer_one(&Expand, &Attrs::new(), &[(&x, None), (&ty, None)]).unwrap();
+        assert_eq!(result.ty.to_string(), "f32[fresh1, 4, fresh3]");
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::forms::{input_to_ints, ints_to_input};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
-use crate::sizes::{unknown, vector_dims, view_cost};
+use crate::sizes::{fresh_dims, length_of, unknown, vector_dims, view_cost};
 use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError, axis};
 use fusebox_ir::{Dim, Shape, TensorType};
@@ -24,6 +24,9 @@ impl Op for Squeeze {
         let shape = match (&x.shape, axes) {
             (Some(shape), Some(axes)) => Some(without(shape, &axes)?),
             (Some(shape), None) if cx.input(1).is_none() => all_ones_removed(shape),
+            (Some(shape), None) => length_of(cx, 1)
+                .and_then(|count| shape.len().checked_sub(count))
+                .map(|rank| fresh_dims(cx, rank)),
             _ => None,
         };
         let ty = TensorType { dtype: x.dtype, shape };
@@ -103,6 +106,19 @@ mod tests {
         assert_eq!(run(&Squeeze, &Attrs::new(), &[x.clone(), last]).shape(), [1, 3]);
         let middle = Tensor::vector(vec![1i64]);
         assert!(refusal(&Squeeze, &Attrs::new(), &[x, middle]).contains("axis 1 has size 3"));
+    }
+
+    #[test]
+    fn the_number_of_axes_gives_the_rank() {
+        use crate::sizes::testing::{infer_one, symbolic};
+        let x = symbolic(fusebox_ir::DType::F32, &[1.into(), 3.into(), 1.into()]);
+        let axes = |count: i64| symbolic(fusebox_ir::DType::I64, &[count.into()]);
+        let typed = |axes: &fusebox_ir::Type| {
+            infer_one(&Squeeze, &Attrs::new(), &[(&x, None), (axes, None)]).unwrap().ty.to_string()
+        };
+        assert_eq!(typed(&axes(2)), "f32[fresh1]");
+        // No axes at all are known axes.
+        assert_eq!(typed(&axes(0)), "f32[1, 3, 1]");
     }
 
     #[test]

@@ -230,11 +230,8 @@ fn operator(egraph: &Egg, node: &ENode) -> (Known, bool) {
 }
 
 fn argument<'a>(facts: &'a Facts, known: &'a Known) -> Arg<'a> {
-    Arg {
-        ty: known.ty(),
-        constant: known.value.map(|v| facts.tables.tensor(v)),
-        dims: known.outputs.first().and_then(|o| o.dims.as_deref()),
-    }
+    let constant = known.value.map(|v| facts.tables.tensor(v));
+    Arg::new(known.ty(), constant, known.outputs.first().and_then(|o| o.dims.as_deref()))
 }
 
 /// Facts of an operand, unless it is absent.
