@@ -58,5 +58,6 @@ pub use error::{EvalError, InferError, VersionError};
 pub use interpret::Interpreter;
 pub use limit::{Budget, Limits};
 pub use op::{Arg, Body, Edit, Eval, Infer, Inferred, Op, Purity, QuantRole, Schema, Target};
+pub use resize::{AxisTaps, resize_taps};
 pub use table::{OpId, find, op, ops};
 pub use typing::{Typing, infer_graph};

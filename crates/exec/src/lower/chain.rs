@@ -7,7 +7,7 @@ use super::elementwise::{Operands, emit, takes};
 use super::movement::{element, memory_order};
 use super::{Lower, Lowered};
 use crate::view::View;
-use fusebox_ir::{DType, Graph, NodeId, Tensor, ValueId};
+use fusebox_ir::{DType, Graph, Node, NodeId, Tensor, ValueId};
 use fusebox_kernels::elementwise::{Chain, ChainInput, ChainOutput, ChainSpec, ChainStep, Kind, Op, Value};
 use fusebox_kernels::{Layout, SpecError};
 use std::collections::BTreeMap;
@@ -86,10 +86,41 @@ pub(super) fn lower_single(cx: &mut Lower<'_>, id: NodeId) -> Result<Lowered, Sp
     })
 }
 
-struct Building {
-    chain: Chain,
-    inputs: Vec<View>,
-    values: BTreeMap<ValueId, Value>,
+/// How a node reads an operand.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reading {
+    /// By the rules of broadcasting.
+    Broadcast,
+    /// One element per channel, the second dim.
+    PerChannel,
+}
+
+impl Reading {
+    fn of(node: &Node, slot: usize) -> Self {
+        if &*node.op.name == "BatchNormalization" && slot > 0 { Self::PerChannel } else { Self::Broadcast }
+    }
+}
+
+pub(super) struct Building {
+    pub(super) chain: Chain,
+    pub(super) inputs: Vec<View>,
+    values: BTreeMap<(ValueId, Reading), Value>,
+}
+
+impl Building {
+    /// A chain over operands that broadcast to one shape; its inputs are numbered as the operands are.
+    pub(super) fn over(inputs: Vec<View>) -> Self {
+        let kinds: Vec<Kind> = inputs.iter().map(|view| kind(view.dtype)).collect();
+        Self { chain: Chain::new(&kinds), inputs, values: BTreeMap::new() }
+    }
+}
+
+/// A vector with one element per channel as an operand of a value of these dims.
+pub(super) fn per_channel(vector: &View, dims: &[usize]) -> Option<View> {
+    let channels = *dims.get(1)?;
+    let mut shape = vec![1; dims.len() - 1];
+    shape[0] = channels;
+    vector.reshaped(&shape)?.broadcast(dims)
 }
 
 fn kind(dtype: DType) -> Kind {
@@ -109,9 +140,9 @@ fn try_lower(cx: &mut Lower<'_>, nodes: &[NodeId]) -> Result<bool, SpecError> {
         let node = cx.graph.node(*id);
         let result = node.output(0).expect("chainable nodes have one output");
         let mut values = Vec::new();
-        for slot in &node.inputs {
-            values.push(match slot {
-                Some(value) => Some(operand(cx, &mut building, *value)?),
+        for (slot, value) in node.inputs.iter().enumerate() {
+            values.push(match value {
+                Some(value) => Some(operand(cx, &mut building, *value, Reading::of(node, slot))?),
                 None => None,
             });
         }
@@ -125,9 +156,10 @@ fn try_lower(cx: &mut Lower<'_>, nodes: &[NodeId]) -> Result<bool, SpecError> {
         };
         let emitter = emit(&node.op.name).expect("chainable nodes have an emitter");
         let Some(value) = emitter(&mut building.chain, &operands)? else { return Ok(false) };
-        building.values.insert(result, value);
+        // Inner values have the shape of the chain, so it does not matter how they are read.
+        building.values.insert((result, Reading::Broadcast), value);
     }
-    let value = building.values[&output];
+    let value = building.values[&(output, Reading::Broadcast)];
     let order = preferred_order(&building.inputs, &dims);
     let target = cx.allocate_in(dtype, &dims, &order);
     push(cx, building, value, &target);
@@ -138,25 +170,42 @@ fn try_lower(cx: &mut Lower<'_>, nodes: &[NodeId]) -> Result<bool, SpecError> {
 /// Declares the chain's inputs: values from outside the group that are not scalar constants.
 fn inputs(cx: &mut Lower<'_>, nodes: &[NodeId], dims: &[usize]) -> Option<Building> {
     let inner: Vec<ValueId> = nodes.iter().filter_map(|id| cx.graph.node(*id).output(0)).collect();
-    let mut outer: Vec<ValueId> = Vec::new();
-    for value in nodes.iter().flat_map(|id| cx.graph.node(*id).inputs.iter().flatten()) {
-        let immediate = cx.constant(*value).is_some_and(|t| t.len() == 1);
-        if !inner.contains(value) && !immediate && !outer.contains(value) {
-            outer.push(*value);
+    let mut outer: Vec<(ValueId, Reading)> = Vec::new();
+    for node in nodes.iter().map(|id| cx.graph.node(*id)) {
+        for (slot, value) in node.inputs.iter().enumerate() {
+            let Some(value) = *value else { continue };
+            let read = (value, Reading::of(node, slot));
+            let immediate = cx.constant(value).is_some_and(|t| t.len() == 1);
+            if inner.contains(&value) && read.1 == Reading::PerChannel {
+                return None;
+            }
+            if !inner.contains(&value) && !immediate && !outer.contains(&read) {
+                outer.push(read);
+            }
         }
     }
     let mut views = Vec::new();
-    for value in &outer {
-        views.push(cx.view(*value).broadcast(dims)?);
+    for (value, reading) in &outer {
+        let view = cx.view(*value);
+        views.push(match reading {
+            Reading::Broadcast => view.broadcast(dims)?,
+            Reading::PerChannel => per_channel(&view, dims)?,
+        });
     }
-    let kinds: Vec<Kind> = views.iter().map(|view| kind(view.dtype)).collect();
-    let chain = Chain::new(&kinds);
-    let values = outer.into_iter().enumerate().filter_map(|(i, v)| Some((v, chain.input(i).ok()?))).collect();
-    Some(Building { chain, inputs: views, values })
+    let mut building = Building::over(views);
+    let chain = &building.chain;
+    building.values =
+        outer.into_iter().enumerate().filter_map(|(i, v)| Some((v, chain.input(i).ok()?))).collect();
+    Some(building)
 }
 
-fn operand(cx: &Lower<'_>, building: &mut Building, value: ValueId) -> Result<Value, SpecError> {
-    if let Some(found) = building.values.get(&value) {
+fn operand(
+    cx: &Lower<'_>,
+    building: &mut Building,
+    value: ValueId,
+    reading: Reading,
+) -> Result<Value, SpecError> {
+    if let Some(found) = building.values.get(&(value, reading)) {
         return Ok(*found);
     }
     let missing = || SpecError { reason: "a chain reads a value that is neither input nor constant".into() };
@@ -171,19 +220,20 @@ fn operand(cx: &Lower<'_>, building: &mut Building, value: ValueId) -> Result<Va
     if tensor.dtype() == DType::Bool {
         found = building.chain.push(Op::Convert(Kind::Truth, found))?;
     }
-    building.values.insert(value, found);
+    building.values.insert((value, reading), found);
     Ok(found)
 }
 
 /// The memory order of the first input that covers the whole index space without gaps, else row-major: channels-last
 /// activations stay channels-last.
-fn preferred_order(inputs: &[View], dims: &[usize]) -> Vec<usize> {
+pub(super) fn preferred_order(inputs: &[View], dims: &[usize]) -> Vec<usize> {
     let full = inputs.iter().filter(|view| view.buffer().is_some() && !view.layout.strides.contains(&0));
     let mut orders = full.filter_map(|view| memory_order(&view.layout));
     orders.next().unwrap_or_else(|| (0..dims.len()).collect())
 }
 
-fn push(cx: &mut Lower<'_>, building: Building, value: Value, target: &View) {
+/// Adds the step that computes a value of the chain into a fresh target.
+pub(super) fn push(cx: &mut Lower<'_>, building: Building, value: Value, target: &View) {
     let Building { chain, inputs, .. } = building;
     // The index space is walked in the order of the target's memory, so its writes run through.
     let order = memory_order(&target.layout).expect("fresh buffers have no gaps");

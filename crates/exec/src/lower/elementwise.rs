@@ -46,6 +46,7 @@ static ROWS: &[(&str, Emit)] = &[
     ("Abs", |c, o| unary(c, o, Unary::Abs)),
     ("Add", |c, o| binary(c, o, Binary::Add)),
     ("And", |c, o| logic(c, o, Logic::And)),
+    ("BatchNormalization", batch_norm),
     ("Cast", cast),
     ("Ceil", |c, o| unary(c, o, Unary::Ceil)),
     ("Clip", clip),
@@ -183,6 +184,22 @@ fn cast(c: &mut Chain, o: &Operands<'_>) -> Emitted {
         _ => return Ok(None),
     };
     if c.kind(x)? == kind { Ok(Some(x)) } else { c.push(Op::Convert(kind, x)).map(Some) }
+}
+
+/// Of inference, where the statistics are inputs: (x - mean)·(scale/√(variance + ε)) + bias, one of each per channel.
+fn batch_norm(c: &mut Chain, o: &Operands<'_>) -> Emitted {
+    let inputs = [0, 1, 2, 3, 4].map(|index| o.value(index));
+    let [Some(x), Some(scale), Some(bias), Some(mean), Some(variance)] = inputs else { return Ok(None) };
+    if o.attrs.int_or("training_mode", 0) != 0 || c.kind(x)? != Kind::Float {
+        return Ok(None);
+    }
+    let epsilon = c.push(Op::Float(o.attrs.float_or("epsilon", 1e-5)))?;
+    let variance = c.push(Op::Binary(Binary::Add, variance, epsilon))?;
+    let deviation = c.push(Op::Unary(Unary::Sqrt, variance))?;
+    let factor = c.push(Op::Binary(Binary::Div, scale, deviation))?;
+    let centered = c.push(Op::Binary(Binary::Sub, x, mean))?;
+    let scaled = c.push(Op::Binary(Binary::Mul, centered, factor))?;
+    c.push(Op::Binary(Binary::Add, scaled, bias)).map(Some)
 }
 
 fn clip(c: &mut Chain, o: &Operands<'_>) -> Emitted {

@@ -14,8 +14,10 @@ mod gemm;
 mod host;
 mod movement;
 mod norm;
+mod pad;
 mod pool;
 mod reduce;
+mod resize;
 
 use crate::view::{BufferId, Place, View};
 use crate::weights::Weights;
@@ -63,8 +65,10 @@ static FAMILIES: &[&[Row]] = &[
     gemm::ROWS,
     movement::ROWS,
     norm::ROWS,
+    pad::ROWS,
     pool::ROWS,
     reduce::ROWS,
+    resize::ROWS,
 ];
 
 fn row(op: &OpName) -> Option<&'static Row> {
@@ -214,10 +218,15 @@ impl<'a> Lower<'a> {
             return view.clone();
         }
         let tensor = self.constant(value).expect("values are lowered before they are read");
-        let place = Place::Constant(Constant::new(Arc::new(tensor.data().clone())));
-        let view = View { place, dtype: tensor.dtype(), layout: Layout::contiguous(tensor.shape()) };
+        let view = self.constant_view(tensor);
         self.views[value.0 as usize] = Some(view.clone());
         view
+    }
+
+    /// A tensor that is known when the plan is made.
+    pub fn constant_view(&self, tensor: &Tensor) -> View {
+        let place = Place::Constant(Constant::new(Arc::new(tensor.data().clone())));
+        View { place, dtype: tensor.dtype(), layout: Layout::contiguous(tensor.shape()) }
     }
 
     /// Where input `index` of a node is; the node must have it.

@@ -1,14 +1,17 @@
 //! Normalisations and softmax onto the row kernels.
 
-use super::{Lower, Lowered, Row};
+use super::{Lower, Lowered, Row, chain};
 use crate::view::View;
 use fusebox_ir::{DType, NodeId, ValueId};
+use fusebox_kernels::elementwise::{Binary, Op};
 use fusebox_kernels::rows::{NormKind, NormSpec, NormStep, RowView, SoftmaxSpec, SoftmaxStep};
 use fusebox_kernels::{Operand, SpecError};
 use fusebox_ops::fused::Norm;
 
 pub(super) static ROWS: &[Row] = &[
     Row::fusebox("SkipLayerNorm", skip_norm),
+    Row::onnx("GroupNormalization", group_norm),
+    Row::onnx("InstanceNormalization", group_norm),
     Row::onnx("LayerNormalization", |cx, id| norm(cx, id, NormKind::Layer)),
     Row::onnx("LogSoftmax", |cx, id| softmax(cx, id, true)),
     Row::onnx("RMSNormalization", |cx, id| norm(cx, id, NormKind::Rms)),
@@ -68,6 +71,41 @@ fn norm(cx: &mut Lower<'_>, id: NodeId, kind: NormKind) -> Result {
     Ok(Lowered::Done)
 }
 
+/// Normalises groups of channels (each channel, where none are given) as rows, then scales and shifts channels.
+fn group_norm(cx: &mut Lower<'_>, id: NodeId) -> Result {
+    let node = cx.graph.node(id);
+    let epsilon = node.attrs.float_or("epsilon", 1e-5);
+    let given = node.attrs.int("num_groups");
+    let (x, scale, shift) = (cx.input(id, 0), cx.input(id, 1), cx.input(id, 2));
+    let dims = x.dims().to_vec();
+    let groups = given.map_or(dims.get(1).copied(), |groups| usize::try_from(groups).ok()).unwrap_or(0);
+    if dims.len() < 3 || x.dtype != DType::F32 || x.is_empty() || groups == 0 || dims[1] % groups != 0 {
+        return Ok(Lowered::Declined("not f32, or groups that do not divide the channels".into()));
+    }
+    let (Some(scale), Some(shift)) = (chain::per_channel(&scale, &dims), chain::per_channel(&shift, &dims))
+    else {
+        return Ok(Lowered::Declined("a scale that is not one per channel".into()));
+    };
+    let rows = dims[0] * groups;
+    let columns = x.len() / rows;
+    let input = as_rows(cx, x, rows, columns);
+    let normalised = cx.allocate(DType::F32, &[rows, columns]);
+    let (kind, output) = (NormKind::Layer, normalised.clone());
+    let plan =
+        Plan { kind, epsilon, columns, input, residual: None, sum: None, gamma: None, beta: None, output };
+    push(cx, plan);
+    let normalised = normalised.reshaped(&dims).expect("a fresh buffer reshapes");
+    let mut building = chain::Building::over(vec![normalised, scale, shift]);
+    let chain = &mut building.chain;
+    let (x, scale, shift) = (chain.input(0)?, chain.input(1)?, chain.input(2)?);
+    let scaled = chain.push(Op::Binary(Binary::Mul, x, scale))?;
+    let value = chain.push(Op::Binary(Binary::Add, scaled, shift))?;
+    let output = cx.output(id, 0);
+    chain::push(cx, building, value, &output);
+    cx.set_output(id, 0, output);
+    Ok(Lowered::Done)
+}
+
 fn skip_norm(cx: &mut Lower<'_>, id: NodeId) -> Result {
     let node = cx.graph.node(id);
     let Ok(norm) = Norm::from_attrs(&node.attrs) else {
@@ -78,8 +116,12 @@ fn skip_norm(cx: &mut Lower<'_>, id: NodeId) -> Result {
     let Some((dtype, dims)) = slots.into_iter().flatten().next().map(|v| cx.sizes(v)) else {
         return Ok(Lowered::Done);
     };
-    if dtype != DType::F32 || x.dims() != dims || skip.dims() != dims || dims.is_empty() {
-        return Ok(Lowered::Declined("operands that broadcast have no kernel".into()));
+    // Embeddings of positions are added to every row of a batch: an operand may broadcast.
+    let (Some(x), Some(skip)) = (x.broadcast(&dims), skip.broadcast(&dims)) else {
+        return Ok(Lowered::Declined("operands of other ranks have no kernel".into()));
+    };
+    if dtype != DType::F32 || dims.is_empty() {
+        return Ok(Lowered::Declined("not f32".into()));
     }
     let columns = dims[dims.len() - 1];
     let rows = dims[..dims.len() - 1].iter().product();

@@ -5,6 +5,8 @@ mod operator;
 mod target;
 mod upsample;
 
+pub use operator::{AxisTaps, resize_taps};
+
 use crate::Op;
 
 /// The operators of this family.

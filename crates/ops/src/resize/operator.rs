@@ -3,7 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Resize.html>.
 
 use super::geometry::{Axis, Method, Mode, Taps, Transform};
-use super::target::{self, Target};
+use super::target::{self, Asked, Target};
 use crate::attributes::{INTS, float, int, text};
 use crate::forms::{drop_int, drop_str, existed, inexpressible, set_constant, set_input};
 use crate::number::Number;
@@ -12,7 +12,7 @@ use crate::select::{checked_count, select, span, strides};
 use crate::sizes::unknown;
 use crate::view::{dispatch, one};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
-use fusebox_ir::{DType, Tensor, TensorType};
+use fusebox_ir::{Attrs, DType, Tensor, TensorType};
 
 static SCHEMA: Schema = Schema::onnx("Resize", &[10, 11, 13, 18, 19], (1, 4), (1, 1)).with(&[
     ("antialias", int(0)),
@@ -42,21 +42,13 @@ impl Op for Resize {
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
         let (x, method) = (cx.tensor(0)?, Method::from_attrs(cx.attrs)?);
-        let Target { shape, scales, rois } = target::sizes(cx)?;
+        let asked = Asked { roi: cx.optional(1)?, scales: cx.optional(2)?, sizes: cx.optional(3)? };
+        let (shape, taps) = taps(cx.attrs, &method, x.shape(), &asked)?;
         checked_count(DType::F64, &shape)?;
         if x.is_empty() && span(&shape) > 0 {
             return Err(EvalError::value(format!("an empty tensor cannot be resized to {shape:?}")));
         }
-        let axis =
-            |at: usize| Axis { input: x.shape()[at], output: shape[at], scale: scales[at], roi: rois[at] };
-        // An axis that keeps its size under scale 1 maps to itself in every mode but the cropping one.
-        let stays = |axis: &Axis| axis.input == axis.output && axis.scale == 1.0;
         let is_cropping = method.transform == Transform::CropAndResize;
-        let taps = |at: usize| {
-            let axis = axis(at);
-            if stays(&axis) && !is_cropping { None } else { Some(axis.taps(&method)) }
-        };
-        let taps: Vec<Option<Vec<Taps>>> = (0..shape.len()).map(taps).collect();
         if matches!(method.mode, Mode::Nearest(_)) && !is_cropping {
             return one(nearest(x, &shape, &taps)?);
         }
@@ -120,6 +112,50 @@ pub(super) fn asymmetric(edit: &mut Edit<'_>) {
     attrs.set("nearest_mode", "floor");
 }
 
+/// Per axis; `None` is one that stays as it is.
+type Axes<T> = Vec<Option<T>>;
+
+/// For each element along a resized axis, the elements that it is made of and their weights.
+pub type AxisTaps = Vec<Vec<(usize, f64)>>;
+
+/// The shape after, and for each axis that changes the taps of its elements.
+fn taps(
+    attrs: &Attrs,
+    method: &Method,
+    own: &[usize],
+    asked: &Asked<'_>,
+) -> Result<(Vec<usize>, Axes<Vec<Taps>>), EvalError> {
+    let Target { shape, scales, rois } = target::sizes(attrs, own, asked)?;
+    checked_count(DType::F64, &shape)?;
+    let is_cropping = method.transform == Transform::CropAndResize;
+    let taps = |at: usize| {
+        let axis = Axis { input: own[at], output: shape[at], scale: scales[at], roi: rois[at] };
+        // An axis that keeps its size under scale 1 maps to itself in every mode but the cropping one.
+        let stays = axis.input == axis.output && axis.scale == 1.0;
+        if stays && !is_cropping { None } else { Some(axis.taps(method)) }
+    };
+    let taps = (0..shape.len()).map(taps).collect();
+    Ok((shape, taps))
+}
+
+/// For each axis that `Resize` changes, elements of the input with weights that make each element of the output: axes
+/// are independent. `inputs` are the operator's, from the second on: roi, scales, sizes.
+///
+/// # Errors
+/// When attributes or inputs do not fit, or the region of interest reaches beyond the input.
+pub fn resize_taps(
+    attrs: &Attrs,
+    dims: &[usize],
+    inputs: [Option<&Tensor>; 3],
+) -> Result<Axes<AxisTaps>, EvalError> {
+    let asked = Asked { roi: inputs[0], scales: inputs[1], sizes: inputs[2] };
+    let (_, taps) = taps(attrs, &Method::from_attrs(attrs)?, dims, &asked)?;
+    let inside = |axis: Vec<Taps>| axis.into_iter().collect::<Option<Vec<_>>>();
+    let outside = || EvalError::value("the region of interest reaches beyond the input");
+    let axis = |axis: Option<Vec<Taps>>| axis.map(|axis| inside(axis).ok_or_else(outside)).transpose();
+    taps.into_iter().map(axis).collect()
+}
+
 /// Moves elements: holds for every type.
 fn nearest(x: &Tensor, shape: &[usize], taps: &[Option<Vec<Taps>>]) -> Result<Tensor, EvalError> {
     let (own, out) = (strides(x.shape()), strides(shape));
@@ -172,7 +208,6 @@ mod tests {
     use super::*;
     use crate::check::{close, refusal, run_all, t};
     use crate::forms::testing::{downgraded, upgraded};
-    use fusebox_ir::Attrs;
 
     fn resize(attrs: &Attrs, x: &Tensor, scales: Option<&[f32]>, sizes: Option<&[i64]>) -> Tensor {
         let scales = scales.map(|scales| Tensor::vector(scales.to_vec()));

@@ -3,7 +3,7 @@
 //! Refuses to know values. Scales that sizes imply are the ratios of the sizes.
 
 use crate::inference::elements;
-use crate::op::{Eval, Infer};
+use crate::op::Infer;
 use crate::{EvalError, InferError, axis};
 use fusebox_ir::{Attrs, Dim, Tensor};
 
@@ -31,40 +31,47 @@ fn wrong_count(what: &str, found: usize, axes: usize) -> InferError {
     InferError::shape(format!("{found} {what} are given for {axes} axes"))
 }
 
+/// What the inputs behind the tensor ask for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked<'a> {
+    pub(super) roi: Option<&'a Tensor>,
+    pub(super) scales: Option<&'a Tensor>,
+    pub(super) sizes: Option<&'a Tensor>,
+}
+
 /// The target of known sizes.
 ///
 /// # Errors
 /// When neither scales nor sizes are given, or they do not fit.
-pub(super) fn sizes(cx: &Eval<'_>) -> Result<Target, EvalError> {
-    let x = cx.tensor(0)?;
-    let (rank, axes) = (x.shape().len(), axes(cx.attrs, x.shape().len())?);
-    let mut target =
-        Target { shape: x.shape().to_vec(), scales: vec![1.0; rank], rois: vec![(0.0, 1.0); rank] };
+pub(super) fn sizes(attrs: &Attrs, own: &[usize], asked: &Asked<'_>) -> Result<Target, EvalError> {
+    let (rank, axes) = (own.len(), axes(attrs, own.len())?);
+    let mut target = Target { shape: own.to_vec(), scales: vec![1.0; rank], rois: vec![(0.0, 1.0); rank] };
     let is_given = |tensor: &&Tensor| !tensor.is_empty();
-    if let Some(roi) = cx.optional(1)?.filter(is_given) {
+    if let Some(roi) = asked.roi.filter(is_given) {
         let roi = roi.floats().filter(|roi| roi.len() == 2 * axes.len());
         let roi = roi.ok_or_else(|| EvalError::value("roi must hold a start and an end per axis"))?;
         axes.iter().enumerate().for_each(|(at, axis)| target.rois[*axis] = (roi[at], roi[at + axes.len()]));
     }
-    if let Some(scales) = cx.optional(2)?.filter(is_given) {
+    if let Some(scales) = asked.scales.filter(is_given) {
         let scales = scales.floats().unwrap_or_default();
         if scales.len() != axes.len() {
             return Err(wrong_count("scales", scales.len(), axes.len()).into());
         }
-        let is_cropping = cx.attrs.str("coordinate_transformation_mode") == Some("tf_crop_and_resize");
+        let is_cropping = attrs.str("coordinate_transformation_mode") == Some("tf_crop_and_resize");
         for (axis, scale) in axes.iter().zip(scales) {
             let (start, end) = if is_cropping { target.rois[*axis] } else { (0.0, 1.0) };
-            target.shape[*axis] = size(x.shape()[*axis] as f64 * (end - start) * scale)?;
+            target.shape[*axis] = size(own[*axis] as f64 * (end - start) * scale)?;
             target.scales[*axis] = positive(scale)?;
         }
         return Ok(target);
     }
-    let sizes = cx.integers(3)?.ok_or_else(|| EvalError::value("neither scales nor sizes are given"))?;
+    let sizes = asked.sizes.and_then(Tensor::integers);
+    let sizes = sizes.ok_or_else(|| EvalError::value("neither scales nor sizes are given"))?;
     if sizes.len() != axes.len() {
         return Err(wrong_count("sizes", sizes.len(), axes.len()).into());
     }
-    let own: Vec<f64> = axes.iter().map(|axis| x.shape()[*axis] as f64).collect();
-    let (sizes, scales) = from_sizes(cx.attrs, &own, &sizes)?;
+    let own: Vec<f64> = axes.iter().map(|axis| own[*axis] as f64).collect();
+    let (sizes, scales) = from_sizes(attrs, &own, &sizes)?;
     for (at, axis) in axes.iter().enumerate() {
         target.shape[*axis] = size(sizes[at])?;
         target.scales[*axis] = if own[at] == 0.0 { 1.0 } else { positive(scales[at])? };
