@@ -25,8 +25,6 @@ def _of(name: str, model: str, family: str, inputs: tuple[Input, ...], **options
 
         kind = getattr(transformers, model)
         config = kind.config_class(**options)
-        for part in (config, *(getattr(config, key) for key in getattr(config, "sub_configs", {}))):
-            part.return_dict = True
         return kind(config)
 
     return Architecture(name, "transformers", family, build, inputs)
@@ -50,6 +48,10 @@ def _vision(name: str, model: str, size: int = 64, **options: object) -> Archite
     return _of(name, model, "vit", inputs, **(SMALL | {"image_size": size} | options))
 
 
+WIDE = {"vocab_size": 96, "pad_token_id": 0, "d_model": 64, "n_head": 4, "d_inner": 128}
+STAGES = {"hidden_sizes": [16, 32, 64, 64], "depths": [1, 1, 1, 1]}
+WINDOWS = {"image_size": 64, "embed_dim": 32, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
+PIXELS = (Input("pixel_values", ("batch", 3, 64, 64)),)
 GPT2 = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64, "n_inner": 128}
 GQA = {"num_key_value_heads": 2}
 
@@ -64,12 +66,11 @@ ARCHITECTURES = [
     _encoder("modernbert", "ModernBertModel", **SPECIAL, cls_token_id=1, sep_token_id=2, local_attention=8),
     _encoder("convbert", "ConvBertModel", embedding_size=64),
     _encoder("mobilebert", "MobileBertModel", embedding_size=32, intra_bottleneck_size=32, true_hidden_size=32),
-    _encoder("nystromformer", "NystromformerModel", num_landmarks=4, segment_means_seq_len=8),
     _encoder("roformer", "RoFormerModel", embedding_size=64),
     _encoder("esm", "EsmModel", position_embedding_type="rotary", mask_token_id=3),
     _encoder("squeezebert", "SqueezeBertModel", embedding_size=64),
-    _encoder("funnel", "FunnelModel", d_model=64, n_head=4, d_head=16, d_inner=128, block_sizes=[1, 1]),
-    _encoder("xlnet", "XLNetModel", d_model=64, n_layer=2, n_head=4, d_inner=128),
+    _of("funnel", "FunnelModel", "encoder", (ids(), mask()), **WIDE, d_head=16, block_sizes=[1, 1]),
+    _of("xlnet", "XLNetModel", "encoder", (ids(), mask()), **WIDE, n_layer=2),
     _decoder("gpt2", "GPT2LMHeadModel", **GPT2),
     _decoder("gpt_neo", "GPTNeoForCausalLM", num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]),
     _decoder("gpt_neox", "GPTNeoXForCausalLM"),
@@ -102,9 +103,8 @@ ARCHITECTURES = [
     _vision("beit_hf", "BeitModel", patch_size=16, use_relative_position_bias=True),
     _vision("dinov2", "Dinov2Model", patch_size=16, use_swiglu_ffn=True),
     _vision("dinov3", "DINOv3ViTModel", patch_size=16, num_register_tokens=2),
-    _vision("swin_hf", "SwinModel", embed_dim=32, depths=[2, 2], num_heads=[2, 4], window_size=4),
-    _vision("segformer", "SegformerForSemanticSegmentation", hidden_sizes=[16, 32, 64, 64], depths=[1, 1, 1, 1]),
-    _vision("cvt", "CvtModel", embed_dim=[16, 32, 64], depth=[1, 1, 1], num_heads=[1, 2, 4]),
+    _of("swin_hf", "SwinModel", "vit", PIXELS, **WINDOWS),
+    _of("segformer", "SegformerForSemanticSegmentation", "vit", PIXELS, **STAGES),
     _vision("yolos", "YolosForObjectDetection", size=64, patch_size=16, image_size=[64, 64], num_detection_tokens=5),
     _vision("siglip_vision", "SiglipVisionModel", patch_size=16),
     _of(
