@@ -23,6 +23,20 @@ pub struct Kinds {
 /// f16, bf16, f32, f64.
 pub const FLOATS: Kinds =
     Kinds { name: "a float type", types: &[DType::F32, DType::F64, DType::F16, DType::BF16] };
+/// Floats of any width from a byte on, for operators that look at their bits or carry them along.
+pub const FLOATS_AND_F8: Kinds = Kinds {
+    name: "a float type",
+    types: &[
+        DType::F32,
+        DType::F64,
+        DType::F16,
+        DType::BF16,
+        DType::F8E4M3FN,
+        DType::F8E4M3FNUZ,
+        DType::F8E5M2,
+        DType::F8E5M2FNUZ,
+    ],
+};
 /// All integers of at least a byte.
 pub const INTEGERS: Kinds = Kinds {
     name: "an integer type",

@@ -2,13 +2,14 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__SwiGLU.html>.
 
+use crate::attributes::float;
 use crate::inference::{FLOATS, expect_same, same_as_first};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::sizes::same_size;
 use crate::view::{from_f64, one, to_f64};
 use crate::{Datum, EvalError, InferError, Shapes};
 
-static SCHEMA: Schema = Schema::onnx("SwiGLU", &[28], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("SwiGLU", &[28], (2, 2), (1, 1)).with(&[("alpha", float(1.0))]);
 
 pub(crate) struct SwiGlu;
 

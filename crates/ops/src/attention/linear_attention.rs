@@ -3,6 +3,7 @@
 //! Decay is given as its logarithm, per head or per element of the key; query heads share the state of a key head.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__LinearAttention.html>.
 
+use crate::attributes::{INT, float, int, text};
 use crate::inference::{FLOATS, expect, expect_same};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::checked_count;
@@ -12,7 +13,13 @@ use crate::{Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{Attrs, DType, Dim, Tensor, TensorType};
 use ndarray::{ArrayD, IxDyn};
 
-static SCHEMA: Schema = Schema::onnx("LinearAttention", &[27], (3, 6), (1, 2));
+static SCHEMA: Schema = Schema::onnx("LinearAttention", &[27], (3, 6), (2, 2)).with(&[
+    ("chunk_size", int(64)),
+    ("kv_num_heads", INT),
+    ("q_num_heads", INT),
+    ("scale", float(0.0)),
+    ("update_rule", text("gated_delta")),
+]);
 
 pub(crate) struct LinearAttention;
 

@@ -3,13 +3,14 @@
 //! A present optional is its value; since opset 18 a plain tensor or sequence counts as one.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Optional.html> and its neighbours.
 
+use crate::attributes::OTHER;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::versions::{exists, input_type, refuse};
 use crate::view::one;
 use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::{Attr, DType, Tensor, TensorType, Type};
 
-static OPTIONAL: Schema = Schema::onnx("Optional", &[15, 28], (0, 1), (1, 1));
+static OPTIONAL: Schema = Schema::onnx("Optional", &[15, 28], (0, 1), (1, 1)).with(&[("type", OTHER)]);
 static HAS_ELEMENT: Schema = Schema::onnx("OptionalHasElement", &[15, 18, 28], (0, 1), (1, 1));
 static GET_ELEMENT: Schema = Schema::onnx("OptionalGetElement", &[15, 18, 28], (1, 1), (1, 1));
 

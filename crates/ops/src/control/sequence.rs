@@ -3,6 +3,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__SequenceAt.html> and its neighbours.
 
+use crate::attributes::{INT, int};
 use crate::movement::{concat, dtype_attr};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::{Walk, select, strides};
@@ -11,8 +12,8 @@ use crate::{Datum, EvalError, InferError, axis};
 use fusebox_ir::{DType, Dim, Tensor, TensorType, Type};
 
 macro_rules! sequence_ops {
-    ($($op:ident $schema:ident ($since:expr, $inputs:expr) $infer:ident $eval:ident;)*) => { $(
-        static $schema: Schema = Schema::onnx(stringify!($op), $since, $inputs, (1, 1));
+    ($($op:ident $schema:ident ($since:expr, $inputs:expr, $attributes:expr) $infer:ident $eval:ident;)*) => { $(
+        static $schema: Schema = Schema::onnx(stringify!($op), $since, $inputs, (1, 1)).with($attributes);
         pub(crate) struct $op;
         impl Op for $op {
             fn schema(&self) -> &'static Schema {
@@ -29,14 +30,14 @@ macro_rules! sequence_ops {
 }
 
 sequence_ops! {
-    SequenceConstruct CONSTRUCT (&[11], (1, usize::MAX)) infer_construct eval_construct;
-    SequenceEmpty EMPTY (&[11], (0, 0)) infer_empty eval_empty;
-    SequenceAt AT (&[11], (2, 2)) infer_at eval_at;
-    SequenceInsert INSERT (&[11], (2, 3)) infer_insert eval_insert;
-    SequenceErase ERASE (&[11], (1, 2)) infer_erase eval_erase;
-    SequenceLength LENGTH (&[11], (1, 1)) infer_length eval_length;
-    SplitToSequence SPLIT (&[11, 24], (1, 2)) infer_split eval_split;
-    ConcatFromSequence CONCAT (&[11], (1, 1)) infer_concat eval_concat;
+    SequenceConstruct CONSTRUCT (&[11], (1, usize::MAX), &[]) infer_construct eval_construct;
+    SequenceEmpty EMPTY (&[11], (0, 0), &[("dtype", INT)]) infer_empty eval_empty;
+    SequenceAt AT (&[11], (2, 2), &[]) infer_at eval_at;
+    SequenceInsert INSERT (&[11], (2, 3), &[]) infer_insert eval_insert;
+    SequenceErase ERASE (&[11], (1, 2), &[]) infer_erase eval_erase;
+    SequenceLength LENGTH (&[11], (1, 1), &[]) infer_length eval_length;
+    SplitToSequence SPLIT (&[11, 24], (1, 2), &[("axis", int(0)), ("keepdims", int(1))]) infer_split eval_split;
+    ConcatFromSequence CONCAT (&[11], (1, 1), &[("axis", INT), ("new_axis", int(0))]) infer_concat eval_concat;
 }
 
 /// The most that holds for both types. A size that differs becomes a symbol of its own.

@@ -3,6 +3,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__CausalConvWithState.html>.
 
+use crate::attributes::text;
 use crate::inference::{FLOATS, expect, expect_same};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::checked_count;
@@ -12,7 +13,8 @@ use crate::{Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{Attrs, DType, Dim, TensorType};
 use ndarray::{ArrayD, IxDyn};
 
-static SCHEMA: Schema = Schema::onnx("CausalConvWithState", &[27], (2, 4), (1, 2));
+static SCHEMA: Schema =
+    Schema::onnx("CausalConvWithState", &[27], (2, 4), (2, 2)).with(&[("activation", text("none"))]);
 
 pub(crate) struct CausalConvWithState;
 

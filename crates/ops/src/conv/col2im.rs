@@ -2,7 +2,8 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Col2Im.html>.
 
-use crate::inference::{NUMBERS, expect};
+use crate::attributes::INTS;
+use crate::movement::cast;
 use crate::number::Number;
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::{checked_count, span};
@@ -10,9 +11,13 @@ use crate::sizes::unknown;
 use crate::view::{dispatch, one};
 use crate::window::{Axis, Window};
 use crate::{Datum, EvalError, InferError, Shapes};
-use fusebox_ir::{Dim, Tensor, TensorType};
+use fusebox_ir::{DType, Dim, Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("Col2Im", &[18], (3, 3), (1, 1));
+static SCHEMA: Schema = Schema::onnx("Col2Im", &[18], (3, 3), (1, 1)).with(&[
+    ("dilations", INTS),
+    ("pads", INTS),
+    ("strides", INTS),
+]);
 
 pub(crate) struct Col2Im;
 
@@ -37,13 +42,48 @@ fn sizes(cx: &Eval<'_>, index: usize, name: &str) -> Result<Vec<usize>, EvalErro
     sizes.ok_or_else(|| EvalError::value(format!("{name} must hold sizes, it is {given:?}")))
 }
 
+/// The image of columns of numbers.
+fn assemble(cx: &Eval<'_>, x: &Tensor) -> Result<Tensor, EvalError> {
+    let (image, block) = (sizes(cx, 1, "image_shape")?, sizes(cx, 2, "block_shape")?);
+    let &[batch, rows, blocks] = x.shape() else {
+        return Err(EvalError::value(format!("the columns need three axes, they have {:?}", x.shape())));
+    };
+    let kernel: Vec<Dim> = block.iter().map(|size| Dim::known(*size as i64)).collect();
+    let axes = Window::read(cx.attrs, &kernel)?.axes(&image)?;
+    let taps = span(&block);
+    let expected = axes.iter().fold(1usize, |count, axis| count.saturating_mul(axis.output.max(0) as usize));
+    if rows % taps != 0 || blocks != expected {
+        let reason = format!(
+            "columns of shape {:?} do not fit: rows must be a multiple of {taps}, blocks {expected}",
+            x.shape()
+        );
+        return Err(EvalError::value(reason));
+    }
+    let (channels, area) = (rows / taps, span(&image));
+    let shape: Vec<usize> = [batch, channels].iter().chain(&image).copied().collect();
+    let count = checked_count(x.dtype(), &shape)?;
+    dispatch!(numbers, x.dtype(), T => {
+        let elements = x.elements::<T>()?;
+        let mut sums = vec![<T as Number>::ZERO; count];
+        for tap in 0..taps {
+            for block in 0..blocks {
+                let Some(at) = position(&axes, tap, block) else { continue };
+                for plane in 0..batch * channels {
+                    let slot = &mut sums[plane * area + at];
+                    *slot = slot.plus(elements[(plane * taps + tap) * blocks + block]);
+                }
+            }
+        }
+        Ok(Tensor::from_vec(shape, sums)?)
+    })
+}
+
 impl Op for Col2Im {
     fn schema(&self) -> &'static Schema {
         &SCHEMA
     }
 
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
-        expect(cx, 0, NUMBERS)?;
         let Some(x) = cx.tensor(0) else { return Ok(unknown(cx)) };
         let (Some(image), Some(block)) = (cx.dims(1), cx.dims(2)) else {
             return Ok(vec![TensorType::unranked(x.dtype).into()]);
@@ -65,39 +105,11 @@ impl Op for Col2Im {
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
         let x = cx.tensor(0)?;
-        let (image, block) = (sizes(cx, 1, "image_shape")?, sizes(cx, 2, "block_shape")?);
-        let &[batch, rows, blocks] = x.shape() else {
-            return Err(EvalError::value(format!("the columns need three axes, they have {:?}", x.shape())));
-        };
-        let kernel: Vec<Dim> = block.iter().map(|size| Dim::known(*size as i64)).collect();
-        let axes = Window::read(cx.attrs, &kernel)?.axes(&image)?;
-        let taps = span(&block);
-        let expected =
-            axes.iter().fold(1usize, |count, axis| count.saturating_mul(axis.output.max(0) as usize));
-        if rows % taps != 0 || blocks != expected {
-            let reason = format!(
-                "columns of shape {:?} do not fit: rows must be a multiple of {taps}, blocks {expected}",
-                x.shape()
-            );
-            return Err(EvalError::value(reason));
+        if x.dtype() == DType::Bool {
+            // The sum of truths is whether any is.
+            return one(cast(&assemble(cx, &cast(x, DType::I64)?)?, DType::Bool)?);
         }
-        let (channels, area) = (rows / taps, span(&image));
-        let shape: Vec<usize> = [batch, channels].iter().chain(&image).copied().collect();
-        let count = checked_count(x.dtype(), &shape)?;
-        dispatch!(numbers, x.dtype(), T => {
-            let elements = x.elements::<T>()?;
-            let mut sums = vec![<T as Number>::ZERO; count];
-            for tap in 0..taps {
-                for block in 0..blocks {
-                    let Some(at) = position(&axes, tap, block) else { continue };
-                    for plane in 0..batch * channels {
-                        let slot = &mut sums[plane * area + at];
-                        *slot = slot.plus(elements[(plane * taps + tap) * blocks + block]);
-                    }
-                }
-            }
-            one(Tensor::from_vec(shape, sums)?)
-        })
+        one(assemble(cx, x)?)
     }
 
     fn flops(&self, shapes: &Shapes<'_>) -> f64 {

@@ -4,6 +4,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__DeformConv.html>.
 
 use super::geometry::{agree, groups, kernel_agrees, shapes};
+use crate::attributes::{INTS, int};
 use crate::inference::{FLOATS, expect, expect_same, first_is};
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{checked_count, span};
@@ -13,7 +14,14 @@ use crate::{Datum, EvalError, InferError};
 use fusebox_ir::{Attrs, DType, Dim, TensorType};
 use ndarray::{ArrayD, IxDyn};
 
-static SCHEMA: Schema = Schema::onnx("DeformConv", &[19, 22], (3, 5), (1, 1));
+static SCHEMA: Schema = Schema::onnx("DeformConv", &[19, 22], (3, 5), (1, 1)).with(&[
+    ("dilations", INTS),
+    ("group", int(1)),
+    ("kernel_shape", INTS),
+    ("offset_group", int(1)),
+    ("pads", INTS),
+    ("strides", INTS),
+]);
 
 pub(crate) struct DeformConv;
 

@@ -3,6 +3,7 @@
 //! Floats accumulate in f64 and round at each element; integers wrap.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__CumProd.html>.
 
+use crate::attributes::int;
 use crate::axis::normalize;
 use crate::inference::{NUMBERS, same_as_first};
 use crate::number::Number;
@@ -11,7 +12,8 @@ use crate::view::{dispatch, one, tensor, view};
 use crate::{Datum, EvalError, InferError};
 use ndarray::{ArrayViewMut1, Axis};
 
-static SCHEMA: Schema = Schema::onnx("CumProd", &[26], (2, 2), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("CumProd", &[26], (2, 2), (1, 1)).with(&[("exclusive", int(0)), ("reverse", int(0))]);
 
 pub(crate) struct CumProd;
 

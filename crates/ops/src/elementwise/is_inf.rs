@@ -4,7 +4,7 @@
 
 use super::unary;
 use crate::attributes::int;
-use crate::inference::{FLOATS, comparison, first_is};
+use crate::inference::{FLOATS_AND_F8, comparison, first_is};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError};
 
@@ -19,7 +19,7 @@ impl Op for IsInf {
     }
 
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
-        Ok(first_is(cx, comparison(cx, FLOATS)?.into()))
+        Ok(first_is(cx, comparison(cx, FLOATS_AND_F8)?.into()))
     }
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {

@@ -3,7 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__IsNaN.html>.
 
 use super::unary;
-use crate::inference::{FLOATS, comparison, first_is};
+use crate::inference::{FLOATS_AND_F8, comparison, first_is};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::{Datum, EvalError, InferError};
 
@@ -17,7 +17,7 @@ impl Op for IsNaN {
     }
 
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
-        Ok(first_is(cx, comparison(cx, FLOATS)?.into()))
+        Ok(first_is(cx, comparison(cx, FLOATS_AND_F8)?.into()))
     }
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
@@ -29,7 +29,19 @@ impl Op for IsNaN {
 mod tests {
     use super::*;
     use crate::check::{run, t};
-    use fusebox_ir::{Attrs, Tensor};
+    use fusebox_ir::{Attrs, DType, Tensor};
+
+    #[test]
+    fn finds_nan_in_bytes() {
+        let found = |dtype: DType| {
+            let x = Tensor::from_bytes(dtype, vec![5], vec![0x7f, 0xff, 0x80, 0x7c, 0x3c].into()).unwrap();
+            run(&IsNaN, &Attrs::new(), &[x]).data().to_vec()
+        };
+        assert_eq!(found(DType::F8E4M3FN), [1, 1, 0, 0, 0]);
+        assert_eq!(found(DType::F8E5M2), [1, 1, 0, 0, 0]);
+        assert_eq!(found(DType::F8E4M3FNUZ), [0, 0, 1, 0, 0]);
+        assert_eq!(found(DType::F8E5M2FNUZ), [0, 0, 1, 0, 0]);
+    }
 
     #[test]
     fn finds_nan() {

@@ -3,6 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__TensorScatter.html>.
 
 use super::index::{Reduction, scatter};
+use crate::attributes::{int, text};
 use crate::inference::{expect_same, first_is};
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::span;
@@ -11,7 +12,8 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, axis};
 use fusebox_ir::Attrs;
 
-static SCHEMA: Schema = Schema::onnx("TensorScatter", &[24], (2, 3), (1, 1));
+static SCHEMA: Schema =
+    Schema::onnx("TensorScatter", &[24], (2, 3), (1, 1)).with(&[("axis", int(-2)), ("mode", text("linear"))]);
 
 pub(crate) struct TensorScatter;
 

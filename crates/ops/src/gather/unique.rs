@@ -4,6 +4,7 @@
 //! Sorted as NumPy sorts: NaN last and equal to itself, complex numbers by real part first.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Unique.html>.
 
+use crate::attributes::{INT, int};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::select::{select, span};
 use crate::sizes::unknown;
@@ -14,7 +15,8 @@ use fusebox_ir::tensor::Element;
 use fusebox_ir::{Attr, DType, Tensor, TensorType};
 use std::cmp::Ordering;
 
-static SCHEMA: Schema = Schema::onnx("Unique", &[11, 28], (1, 1), (1, 4));
+static SCHEMA: Schema =
+    Schema::onnx("Unique", &[11, 28], (1, 1), (1, 4)).with(&[("axis", INT), ("sorted", int(1))]);
 
 pub(crate) struct Unique;
 

@@ -3,6 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Multinomial.html>. Drawn as the other random operators draw.
 
 use super::source::Source;
+use crate::attributes::{FLOAT, int};
 use crate::inference::{FLOATS, expect};
 use crate::movement::{cast, dtype_attr};
 use crate::op::{Eval, Infer, Inferred, Op, Purity, Schema};
@@ -11,8 +12,14 @@ use crate::view::{one, to_f64};
 use crate::{Datum, EvalError, InferError};
 use fusebox_ir::{Attrs, DType, Dim, Tensor, TensorType};
 
-static SCHEMA: Schema =
-    Schema { purity: Purity::Random, ..Schema::onnx("Multinomial", &[7, 22], (1, 1), (1, 1)) };
+static SCHEMA: Schema = Schema {
+    purity: Purity::Random,
+    ..Schema::onnx("Multinomial", &[7, 22], (1, 1), (1, 1)).with(&[
+        ("dtype", int(6)),
+        ("sample_size", int(1)),
+        ("seed", FLOAT),
+    ])
+};
 
 pub(crate) struct Multinomial;
 

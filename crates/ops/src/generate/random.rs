@@ -4,6 +4,7 @@
 //! reference draws them as NumPy does, seeded by the attribute `seed` (0 when absent), so that runs repeat.
 
 use super::source::Source;
+use crate::attributes::{Attributes, FLOAT, INT, INTS, float, int};
 use crate::movement::{cast, dtype_attr};
 use crate::op::{Eval, Infer, Inferred, Op, Purity, Schema};
 use crate::select::checked_count;
@@ -12,14 +13,30 @@ use crate::view::one;
 use crate::{Datum, EvalError, InferError};
 use fusebox_ir::{Attrs, DType, Dim, Tensor, TensorType};
 
-const fn schema(name: &'static str, inputs: usize) -> Schema {
-    Schema { purity: Purity::Random, ..Schema::onnx(name, &[1, 22], (inputs, inputs), (1, 1)) }
+const fn schema(name: &'static str, inputs: usize, attributes: Attributes) -> Schema {
+    Schema { purity: Purity::Random, attributes, ..Schema::onnx(name, &[1, 22], (inputs, inputs), (1, 1)) }
 }
 
-static NORMAL: Schema = schema("RandomNormal", 0);
-static NORMAL_LIKE: Schema = schema("RandomNormalLike", 1);
-static UNIFORM: Schema = schema("RandomUniform", 0);
-static UNIFORM_LIKE: Schema = schema("RandomUniformLike", 1);
+static NORMAL: Schema = schema(
+    "RandomNormal",
+    0,
+    &[("dtype", int(1)), ("mean", float(0.0)), ("scale", float(1.0)), ("seed", FLOAT), ("shape", INTS)],
+);
+static NORMAL_LIKE: Schema = schema(
+    "RandomNormalLike",
+    1,
+    &[("dtype", INT), ("mean", float(0.0)), ("scale", float(1.0)), ("seed", FLOAT)],
+);
+static UNIFORM: Schema = schema(
+    "RandomUniform",
+    0,
+    &[("dtype", int(1)), ("high", float(1.0)), ("low", float(0.0)), ("seed", FLOAT), ("shape", INTS)],
+);
+static UNIFORM_LIKE: Schema = schema(
+    "RandomUniformLike",
+    1,
+    &[("dtype", INT), ("high", float(1.0)), ("low", float(0.0)), ("seed", FLOAT)],
+);
 
 /// One of the four.
 pub(crate) struct Random {

@@ -3,13 +3,15 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__NegativeLogLikelihoodLoss.html>.
 
 use super::weighted;
+use crate::attributes::{INT, text};
 use crate::inference::first_is;
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::sizes::unknown;
 use crate::view::{one, to_f64};
 use crate::{Datum, EvalError, InferError, Shapes};
 
-static SCHEMA: Schema = Schema::onnx("NegativeLogLikelihoodLoss", &[12, 13, 22], (2, 3), (1, 1));
+static SCHEMA: Schema = Schema::onnx("NegativeLogLikelihoodLoss", &[12, 13, 22], (2, 3), (1, 1))
+    .with(&[("ignore_index", INT), ("reduction", text("mean"))]);
 
 pub(crate) struct NegativeLogLikelihoodLoss;
 

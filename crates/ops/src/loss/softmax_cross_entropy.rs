@@ -3,13 +3,15 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__SoftmaxCrossEntropyLoss.html>.
 
 use super::weighted;
+use crate::attributes::{INT, text};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::sizes::unknown;
 use crate::view::{from_f64, to_f64};
 use crate::{Datum, EvalError, InferError, Shapes};
 use ndarray::Axis;
 
-static SCHEMA: Schema = Schema::onnx("SoftmaxCrossEntropyLoss", &[12, 13], (2, 3), (1, 2));
+static SCHEMA: Schema = Schema::onnx("SoftmaxCrossEntropyLoss", &[12, 13], (2, 3), (1, 2))
+    .with(&[("ignore_index", INT), ("reduction", text("mean"))]);
 
 pub(crate) struct SoftmaxCrossEntropyLoss;
 

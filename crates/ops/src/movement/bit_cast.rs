@@ -3,13 +3,14 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__BitCast.html>.
 
 use super::dtype_attr;
+use crate::attributes::INT;
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::sizes::view_cost;
 use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{Attrs, DType, Tensor, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("BitCast", &[26], (1, 1), (1, 1));
+static SCHEMA: Schema = Schema::onnx("BitCast", &[26], (1, 1), (1, 1)).with(&[("to", INT)]);
 
 pub(crate) struct BitCast;
 

@@ -2,6 +2,7 @@
 //!
 //! An odd element is cut from, or added to, the end. Spec: <https://onnx.ai/onnx/operators/onnx__CenterCropPad.html>.
 
+use crate::attributes::INTS;
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{Walk, checked_count, pick, strides, zero};
 use crate::sizes::{copy_cost, fresh_dims, unknown};
@@ -9,7 +10,7 @@ use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, axis};
 use fusebox_ir::{Attrs, DType, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("CenterCropPad", &[18], (2, 2), (1, 1));
+static SCHEMA: Schema = Schema::onnx("CenterCropPad", &[18], (2, 2), (1, 1)).with(&[("axes", INTS)]);
 
 pub(crate) struct CenterCropPad;
 

@@ -7,7 +7,7 @@
 use crate::attributes::INT;
 use crate::forms::{set_constant, set_input};
 use crate::generate::source::Source;
-use crate::inference::{FLOATS, same_as_first};
+use crate::inference::{FLOATS_AND_F8, same_as_first};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Purity, QuantRole, Schema};
 use crate::versions::{constant_input, refuse};
 use crate::view::{from_f64, to_f64, view_bools};
@@ -38,7 +38,7 @@ impl Op for Dropout {
     }
 
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
-        let mut outputs = same_as_first(cx, FLOATS)?;
+        let mut outputs = same_as_first(cx, FLOATS_AND_F8)?;
         if let Some(mask) = outputs.get_mut(1) {
             let shape = cx.tensor(0).and_then(|ty| ty.shape.clone());
             *mask = TensorType { dtype: DType::Bool, shape }.into();

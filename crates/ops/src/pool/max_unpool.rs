@@ -3,6 +3,7 @@
 //! Indices count in the shape that kernel, strides and pads imply; a larger `output_shape` puts that at its beginning.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__MaxUnpool.html>.
 
+use crate::attributes::INTS;
 use crate::inference::{FLOATS, expect};
 use crate::op::{Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{Walk, checked_count, pick, span, strides, zero};
@@ -12,7 +13,11 @@ use crate::window::Window;
 use crate::{Cost, Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{Attrs, DType, Dim, TensorType};
 
-static SCHEMA: Schema = Schema::onnx("MaxUnpool", &[9, 11, 22], (2, 3), (1, 1));
+static SCHEMA: Schema = Schema::onnx("MaxUnpool", &[9, 11, 22], (2, 3), (1, 1)).with(&[
+    ("kernel_shape", INTS),
+    ("pads", INTS),
+    ("strides", INTS),
+]);
 
 pub(crate) struct MaxUnpool;
 
