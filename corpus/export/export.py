@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import inspect
 import warnings
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def dynamic_dims(recipe: Recipe, spelling: Spelling) -> list[dict[int, str]]:
     return [{i: d for i, d in axes.items() if d not in spelling.frozen} for axes in named]
 
 
+def like_arguments(model: nn.Module, dims: list[dict[int, str]]) -> tuple:
+    """Inputs taken as `*rest` are one argument to torch.export: a tuple of its own."""
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    if parameters[-1].kind is not inspect.Parameter.VAR_POSITIONAL:
+        return tuple(dims)
+    named = len(parameters) - 1
+    return (*dims[:named], tuple(dims[named:]))
+
+
 def export_dynamo(model: nn.Module, recipe: Recipe, spelling: Spelling) -> onnx.ModelProto:
     program = torch.onnx.export(
         model,
@@ -54,7 +64,7 @@ def export_dynamo(model: nn.Module, recipe: Recipe, spelling: Spelling) -> onnx.
         opset_version=spelling.opset,
         input_names=[each.name for each in recipe.inputs],
         output_names=list(recipe.outputs),
-        dynamic_shapes=tuple(dynamic_dims(recipe, spelling)),
+        dynamic_shapes=like_arguments(model, dynamic_dims(recipe, spelling)),
         optimize=spelling.optimize,
         verbose=False,
     )

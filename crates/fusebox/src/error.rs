@@ -67,6 +67,18 @@ pub enum Error {
         )
     )]
     NotVerified(Box<Verification>),
+    /// A model that cannot be stepped token by token.
+    #[error("the model cannot decode step by step: {reason}")]
+    #[diagnostic(
+        code(fusebox::decode),
+        help(
+            "decoding feeds outputs named `present…` back as inputs named `past…` with a dim that may grow"
+        )
+    )]
+    NoCache {
+        /// What is missing.
+        reason: String,
+    },
     /// Types that contradict each other.
     #[error("the model is not well typed")]
     #[diagnostic(
@@ -264,7 +276,10 @@ impl Error {
                 _ => Kind::Unsupported,
             },
             Self::Evaluate { .. } => Kind::Unsupported,
-            Self::UnknownDim { .. } | Self::BadDim { .. } | Self::NotDrawable { .. } => Kind::Usage,
+            Self::UnknownDim { .. }
+            | Self::BadDim { .. }
+            | Self::NotDrawable { .. }
+            | Self::NoCache { .. } => Kind::Usage,
             Self::Incomparable { .. } => Kind::Usage,
         }
     }

@@ -1,6 +1,7 @@
 //! `fusebox bench MODEL`: how fast a model runs, beside a baseline where one is given.
 
 use super::Verb;
+use super::decoding::Decoding;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::options::{DimArgs, ModelArg};
@@ -43,6 +44,10 @@ pub(crate) struct Bench {
     /// Steps of the profile to show, the slowest first; 0 is all of them in order
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
+    /// Decode N tokens step by step, feeding the cache back, and report tokens per second; --warmup counts rounds
+    #[arg(long, value_name = "N", conflicts_with_all = ["serve", "baseline", "profile"],
+        value_parser = clap::value_parser!(u32).range(1..))]
+    decode: Option<u32>,
     /// Wait for `run N` and `quit` on stdin, answer on stdout with lines of JSON: for side-by-side comparisons
     #[arg(long)]
     serve: bool,
@@ -83,6 +88,12 @@ impl Verb for Bench {
         let progress = cx.progress("loading");
         let sizes = self.dims.sizes()?;
         let (model, opened) = self.model.open_timed()?;
+        if let Some(steps) = self.decode {
+            drop(progress);
+            let (threads, seed, rounds) = (self.threads, self.seed, self.warmup);
+            let decoding = Decoding { steps, threads, sizes, seed, rounds };
+            return decoding.run(cx, &name_of(&self.model.model), &model);
+        }
         if self.serve {
             let ready = self.ready(&self.model.model, (model, opened), &sizes)?;
             drop(progress);
@@ -150,7 +161,7 @@ impl Bench {
             session.prepare(&shapes)?;
         }
         let load = opened + start.elapsed().as_secs_f64();
-        let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let name = name_of(path);
         let precision = measure::gemm_precision(&model);
         let mut ready = Ready { name, session, inputs, precision, load, peak: 0.0 }.checked()?;
         if !self.serve {
@@ -217,6 +228,10 @@ impl Bench {
         }
         out
     }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 impl Ready {
