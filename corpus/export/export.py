@@ -17,7 +17,7 @@ import skeleton
 from recipe import Recipe, Spelling
 
 CORPUS = Path(__file__).resolve().parent.parent
-FAMILIES = ["mlp", "cnn", "attention", "smallmind", "digits", "whisper", "clip", "bert", "vgg"]
+FAMILIES = ["mlp", "cnn", "attention", "smallmind", "digits", "whisper", "clip", "bert", "gpt", "vgg"]
 EXPORTERS = ["dynamo", "torchscript"]
 # Weights up to this many bytes are committed as they are.
 COMMIT_BYTES = 300_000
@@ -105,6 +105,8 @@ def agree(path: Path, model: nn.Module, recipe: Recipe, spelling: Spelling) -> N
     masks = [i for i, each in enumerate(recipe.inputs) if each.fill == "ones"]
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     others = {dim: size + 3 for dim, size in recipe.sizes.items()}
+    # A dim called "a + b" is the sum of two others.
+    others |= {dim: sum(others[part] for part in dim.split(" + ")) for dim in others if " + " in dim}
     for sizes in (trace_sizes(recipe), others):
         inputs = examples(recipe, spelling, sizes)
         for i in masks:

@@ -49,7 +49,7 @@ def record(recipe: "Recipe", exporter: str, params: int, hollow: bool) -> None:
         "sizes": recipe.sizes,
         "sha256": hashlib.sha256((CORPUS / file).read_bytes()).hexdigest(),
     }
-    if recipe.build.__module__ in ("whisper", "clip", "bert"):
+    if recipe.build.__module__ in ("whisper", "clip", "bert", "gpt"):
         entry["transformers"] = version("transformers")
     if recipe.build.__module__ in ("cnn", "vgg"):
         entry["torchvision"] = version("torchvision")
@@ -77,10 +77,15 @@ def write(models: list[dict]) -> None:
     PATH.write_text(HEADER + "\n" + "\n".join(blocks))
 
 
+def bare(key: str) -> str:
+    """Dims such as `past_seq + seq` need quotes as keys."""
+    return key if re.fullmatch(r"[\w-]+", key) else json.dumps(key)
+
+
 def toml(value: object) -> str:
     """The few shapes of value that an entry has; JSON's strings and numbers are TOML's."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + " }"
+        return "{ " + ", ".join(f"{bare(key)} = {toml(each)}" for key, each in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(toml, value)) + "]"
     return json.dumps(value)
