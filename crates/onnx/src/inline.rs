@@ -7,7 +7,7 @@ use fusebox_ir::{Attr, Attrs, Function, Graph, Model, Node, NodeId, OpName, Regi
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Most nodes that expanding functions may make.
-const MAX_NODES: usize = 500_000;
+pub(crate) const MAX_NODES: usize = 500_000;
 
 /// Why a call cannot be replaced by its body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

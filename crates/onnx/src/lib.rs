@@ -6,12 +6,14 @@
 
 mod dims;
 mod entries;
+mod expand;
 pub mod export;
 pub mod import;
 mod inline;
 pub mod opinion;
 mod upgrade;
 
+pub use expand::expand_operators;
 pub use export::{
     DataFile, ExportError, Opset, SaveOptions, SaveReport, Target, Unfinished, discard_unfinished, save,
     to_bytes,

@@ -4,6 +4,7 @@
 //! pass: one file and its row in [`PIPELINE`].
 
 mod expand;
+mod expand_operators;
 mod fix_sizes;
 mod precision;
 mod rewrite;
@@ -24,12 +25,14 @@ pub trait Pass: Sync {
     fn run(&self, model: &mut Model, options: &OptimizeOptions, report: &mut Report) -> Result<(), Error>;
 }
 
-/// Sizes are fixed before anything is typed; functions are expanded before rules look at the graph; precision is
+/// Sizes are fixed before anything is typed; functions and the operators of
+/// other vendors are expanded before rules look at the graph; precision is
 /// lowered where fusion has left its operators.
 pub static PIPELINE: &[&dyn Pass] = &[
     &fix_sizes::FixSizes,
     &expand::ExpandFunctions,
     &types::InferTypes,
+    &expand_operators::ExpandOperators,
     &rewrite::Rewrite,
     &precision::LowerPrecision,
     &types::InferTypes,
