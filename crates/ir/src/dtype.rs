@@ -30,6 +30,8 @@ pub enum DType {
     F8E8M0,
     U2,
     I2,
+    F6E2M3,
+    F6E3M2,
 }
 
 /// One row per type: ONNX number, name in the text form, bits per element.
@@ -60,6 +62,9 @@ const TABLE: &[(DType, i32, &str, usize)] = &[
     (DType::F8E8M0, 24, "f8e8m0", 8),
     (DType::U2, 25, "u2", 2),
     (DType::I2, 26, "i2", 2),
+    // Six bits lie in a byte here; files pack four of them into three bytes.
+    (DType::F6E2M3, 27, "f6e2m3", 8),
+    (DType::F6E3M2, 28, "f6e3m2", 8),
 ];
 
 impl DType {
@@ -92,10 +97,15 @@ impl DType {
         self.row().3
     }
 
-    /// Bytes that `count` elements take in ONNX raw form (4-bit types are packed two to a byte), or `None` on
-    /// overflow and for strings.
+    /// Bytes that `count` elements take in memory (4-bit types are packed two to a byte), or `None` on overflow and
+    /// for strings. ONNX raw form is the same but for 6-bit floats.
     pub fn bytes_for(self, count: usize) -> Option<usize> {
         if self == Self::String { None } else { count.checked_mul(self.bits()).map(|bits| bits.div_ceil(8)) }
+    }
+
+    /// Whether elements have six bits, each in a byte here and packed in files.
+    pub fn is_six_bits(self) -> bool {
+        matches!(self, Self::F6E2M3 | Self::F6E3M2)
     }
 
     /// Whether elements are floating-point numbers.

@@ -11,6 +11,7 @@ pub mod export;
 pub mod import;
 mod inline;
 pub mod opinion;
+mod six_bits;
 mod upgrade;
 
 pub use expand::expand_operators;

@@ -37,6 +37,8 @@ const DTYPES: &[DType] = &[
     DType::F8E8M0,
     DType::U2,
     DType::I2,
+    DType::F6E2M3,
+    DType::F6E3M2,
 ];
 
 /// Draws choices from a list of bytes, so that proptest can shrink the list.
@@ -205,7 +207,7 @@ impl Choices<'_> {
     fn model(&mut self) -> Model {
         let opset = |domain: &str, version| OpsetImport { domain: domain.into(), version };
         let opsets = vec![opset("", 17), opset("custom", 3)];
-        let mut model = Model { opsets: opsets.clone(), ir_version: 13, ..Model::default() };
+        let mut model = Model { opsets: opsets.clone(), ir_version: 14, ..Model::default() };
         (model.producer_name, model.doc, model.metadata) = (self.text(), self.text(), self.metadata());
         model.graph = self.graph(0, &[]).0;
         if self.maybe() {

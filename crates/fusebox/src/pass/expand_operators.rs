@@ -13,7 +13,10 @@ impl Pass for ExpandOperators {
     }
 
     fn run(&self, model: &mut Model, options: &OptimizeOptions, report: &mut Report) -> Result<(), Error> {
-        if fusebox_onnx::expand_operators(&mut model.graph, &model.functions)? > 0 {
+        let functions = std::mem::take(&mut model.functions);
+        let replaced = fusebox_onnx::expand_operators(&mut model.graph, &functions);
+        model.functions = functions;
+        if replaced? > 0 {
             super::types::InferTypes.run(model, options, report)?;
         }
         Ok(())

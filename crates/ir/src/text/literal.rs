@@ -165,7 +165,9 @@ pub(super) fn element(tensor: &Tensor, index: usize) -> String {
         | DType::F8E4M3FNUZ
         | DType::F8E5M2
         | DType::F8E5M2FNUZ
-        | DType::F8E8M0 => format!("0x{:02x}", data[index]),
+        | DType::F8E8M0
+        | DType::F6E2M3
+        | DType::F6E3M2 => format!("0x{:02x}", data[index]),
         DType::String => {
             let mut out = String::new();
             quote(

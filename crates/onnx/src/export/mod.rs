@@ -235,6 +235,7 @@ fn needed_by_types(graph: &Graph) -> i64 {
         DType::F4E2M1 => 11,
         DType::F8E8M0 => 12,
         DType::U2 | DType::I2 => 13,
+        DType::F6E2M3 | DType::F6E3M2 => 14,
         _ => 3,
     };
     let values = graph.values().filter_map(|(_, v)| v.ty.tensor()).map(|t| needed(t.dtype));

@@ -2,6 +2,7 @@
 //! file, whose layout is planned here.
 
 use crate::entries::push_pair;
+use crate::six_bits;
 use bytes::Bytes;
 use fusebox_ir::Tensor;
 use onnx_ir::{Message, TensorProto};
@@ -43,7 +44,7 @@ pub(super) fn write_tensor(tensor: &Tensor, name: &str) -> TensorProto {
     let mut proto = shell(tensor, name);
     match tensor.strings() {
         Some(strings) => proto.string_data = strings.iter().map(|s| Bytes::copy_from_slice(s)).collect(),
-        None => proto.raw_data = tensor.data().clone(),
+        None => proto.raw_data = raw(tensor),
     }
     proto
 }
@@ -53,13 +54,19 @@ pub(super) fn write_initializer(tensor: &Tensor, name: &str, layout: Option<&mut
     let worth = tensor.strings().is_none() && tensor.data().len() >= MIN_EXTERNAL;
     let Some(layout) = layout.filter(|_| worth) else { return write_tensor(tensor, name) };
     let mut proto = shell(tensor, name);
-    let offset = layout.place(tensor.data());
+    let data = raw(tensor);
+    let offset = layout.place(&data);
     push_pair!(proto.external_data, "location", layout.name.as_str());
     push_pair!(proto.external_data, "offset", offset.to_string());
-    push_pair!(proto.external_data, "length", tensor.data().len().to_string());
+    push_pair!(proto.external_data, "length", data.len().to_string());
     // onnx-ir does not let us name the enum of `data_location`: its wire form is field 14, EXTERNAL = 1.
     proto.merge_from_bytes(&[14 << 3, 1]).expect("a well-formed field");
     proto
+}
+
+/// The elements in ONNX raw form.
+fn raw(tensor: &Tensor) -> Bytes {
+    if tensor.dtype().is_six_bits() { six_bits::pack(tensor.data()).into() } else { tensor.data().clone() }
 }
 
 fn shell(tensor: &Tensor, name: &str) -> TensorProto {

@@ -55,7 +55,12 @@ impl Importer<'_> {
             return self.read_seeded(&entries, header, owner);
         }
         let reference = reference(&entries, owner)?;
-        let Some(needed) = header.dtype.bytes_for(header.count) else {
+        let needed = if header.dtype.is_six_bits() {
+            Some(crate::six_bits::packed_len(header.count))
+        } else {
+            header.dtype.bytes_for(header.count)
+        };
+        let Some(needed) = needed else {
             let reason = "which cannot hold strings";
             let dtype = header.dtype;
             return Err(ImportError::DataField { tensor: owner(), dtype, field: "external data", reason });

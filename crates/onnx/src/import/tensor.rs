@@ -1,6 +1,7 @@
 //! Tensors of the file → tensors of the IR. Raw data stays a slice of the mapped file; typed fields are decoded.
 
 use super::{ImportError, Importer};
+use crate::six_bits;
 use bytes::Bytes;
 use fusebox_ir::tensor::element_count;
 use fusebox_ir::{DType, Tensor};
@@ -65,7 +66,9 @@ pub(super) fn from_raw(header: Header, raw: Bytes, owner: Owner<'_>) -> Result<T
         let reason = "which cannot hold strings";
         return Err(ImportError::DataField { tensor: owner(), dtype, field: "raw_data", reason });
     };
+    let needed = if dtype.is_six_bits() { six_bits::packed_len(count) } else { needed };
     check_length(dtype, &shape, "bytes", needed, raw.len(), owner)?;
+    let raw = if dtype.is_six_bits() { six_bits::unpack(&raw, count).into() } else { raw };
     // Kernels rely on booleans being 0 or 1; a writer that used other numbers for true is corrected.
     let raw = if dtype == DType::Bool && raw.iter().any(|b| *b > 1) {
         raw.iter().map(|b| u8::from(*b != 0)).collect::<Vec<_>>().into()
@@ -203,6 +206,15 @@ fn read_int32_data(
     let needed = if packed { dtype.bytes_for(count).expect("not strings") } else { count };
     let unit = if packed { "bytes" } else { "elements" };
     check_length(dtype, &shape, unit, needed, values.len(), owner)?;
+    if dtype.is_six_bits() {
+        // One code per entry, which raw_data packs.
+        let code = |(index, value): (usize, &i32)| {
+            let fits = u8::try_from(*value).ok().filter(|code| *code < 64);
+            fits.ok_or_else(|| element(dtype, index, (*value).into(), owner))
+        };
+        let codes = values.iter().enumerate().map(code).collect::<Result<Vec<u8>, _>>()?;
+        return Ok(Tensor::from_bytes(dtype, shape, codes.into()).expect("length was checked above"));
+    }
     let width = dtype.bits().div_ceil(8);
     let mut raw = Vec::with_capacity(values.len() * width);
     for (index, value) in values.iter().enumerate() {
@@ -253,6 +265,10 @@ mod tests {
         assert_eq!(read(signed).unwrap().elements::<i8>().unwrap().as_ref(), [-1, 127]);
         let truths = TensorProto { raw_data: vec![0, 7].into(), ..proto(DType::Bool, &[2]) };
         assert_eq!(&read(truths).unwrap().data()[..], [0, 1]);
+        let sixes = TensorProto { raw_data: vec![0x81, 0x30].into(), ..proto(DType::F6E2M3, &[2]) };
+        assert_eq!(&read(sixes).unwrap().data()[..], [0x01, 0x02]);
+        let sixes = TensorProto { int32_data: vec![0x3f, 2], ..proto(DType::F6E3M2, &[2]) };
+        assert_eq!(&read(sixes).unwrap().data()[..], [0x3f, 0x02]);
         let complex = TensorProto { float_data: vec![1.0, 2.0], ..proto(DType::C64, &[1]) };
         assert_eq!(read(complex).unwrap().len(), 1);
         let wide = TensorProto { uint64_data: vec![u64::from(u32::MAX)], ..proto(DType::U32, &[]) };

@@ -2,7 +2,7 @@
 
 mod bias;
 mod linear_attention;
-mod rotary_embedding;
+pub(crate) mod rotary_embedding;
 mod scaled_dot_product;
 
 use crate::Op;

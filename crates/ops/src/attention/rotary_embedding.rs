@@ -80,12 +80,13 @@ fn angles(e: &mut Emit<'_>, index: usize, head_axis: i64) -> Option<ValueId> {
 }
 
 /// Elements `start..end` of the last axis.
-fn cut(e: &mut Emit<'_>, x: ValueId, start: i64, end: i64, step: i64) -> ValueId {
+pub(crate) fn cut(e: &mut Emit<'_>, x: ValueId, start: i64, end: i64, step: i64) -> ValueId {
     let bounds = [start, end, -1, step].map(|bound| e.b.i64s(&[bound]));
     e.op("Slice", &[x, bounds[0], bounds[1], bounds[2], bounds[3]])
 }
 
-fn rotate(e: &mut Emit<'_>, x: ValueId, cos: ValueId, sin: ValueId, attrs: &Attrs) -> ValueId {
+/// Pairs of elements of the last axis of `x` (four axes) turned by angles that broadcast against half of it.
+pub(crate) fn rotate(e: &mut Emit<'_>, x: ValueId, cos: ValueId, sin: ValueId, attrs: &Attrs) -> ValueId {
     let is_interleaved = attrs.int_or("interleaved", 0) != 0;
     let (first, second) = if is_interleaved {
         (cut(e, x, 0, i64::MAX, 2), cut(e, x, 1, i64::MAX, 2))

@@ -25,6 +25,12 @@ impl<'a> Emit<'a> {
     /// A body with one graph input per present input, named after `names`. `None` when the opset is too old or input 0
     /// is of a type that no fused operator takes.
     pub fn new(cx: &Body<'a>, names: &[&str]) -> Option<Self> {
+        let first = cx.inputs.first().copied().flatten().and_then(Type::tensor);
+        Self::typed(cx, names, first.map_or(DType::F32, |ty| ty.dtype))
+    }
+
+    /// As [`Emit::new`], with the element type of constants given: for operators whose first input is an integer.
+    pub fn typed(cx: &Body<'a>, names: &[&str], dtype: DType) -> Option<Self> {
         let is_bf16 = |ty: &&Type| ty.tensor().is_some_and(|tensor| tensor.dtype == DType::BF16);
         // The operators that bodies use take bf16 since opset 13.
         let oldest = if cx.inputs.iter().flatten().any(is_bf16) { 13 } else { OLDEST };
@@ -38,7 +44,6 @@ impl<'a> Emit<'a> {
         };
         let inputs = names.iter().enumerate().map(declare).collect();
         let types: Vec<Option<&Type>> = cx.inputs.to_vec();
-        let dtype = types.first().copied().flatten().and_then(Type::tensor).map_or(DType::F32, |t| t.dtype);
         let is_float = matches!(dtype, DType::F32 | DType::F64 | DType::F16 | DType::BF16);
         is_float.then_some(Self { b, target: cx.target, dtype, inputs, types })
     }

@@ -1,8 +1,7 @@
 //! `FusedMatMul` and `FusedConv` of com.microsoft: a product of scaled, transposed matrices; a convolution with a residual
 //! and an activation.
 //!
-//! Spec: <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>. Batches that are transposed with
-//! the matrices (`transBatchA`, `transBatchB`) have no evaluation.
+//! `transBatchA` and `transBatchB` move the first axis before the last: `[M, B, K]` is read as `[B, M, K]`.
 
 use crate::Shapes;
 use crate::fused::Activation;
@@ -30,23 +29,24 @@ impl Op for FusedMatMul {
     }
 
     fn body(&self, cx: &Body<'_>) -> Option<Graph> {
-        if ["transBatchA", "transBatchB"].iter().any(|name| cx.attrs.int_or(name, 0) != 0) {
-            return None;
-        }
         let mut e = super::emit(cx, &["A", "B"])?;
-        let mut side = |index: usize, name: &str| {
+        let mut side = |index: usize, trans: &str, batch: &str| {
             let value = e.input(index)?;
-            if cx.attrs.int_or(name, 0) == 0 {
+            let flag = |name: &str| cx.attrs.int_or(name, 0) != 0;
+            if !flag(trans) && !flag(batch) {
                 return Some(value);
             }
             let rank = e.ty(index)?.rank()?;
             let mut perm: Vec<i64> = (0..rank as i64).collect();
-            if rank >= 2 {
+            if rank >= 3 && flag(batch) {
+                perm[..rank - 1].rotate_left(1);
+            }
+            if rank >= 2 && flag(trans) {
                 perm.swap(rank - 1, rank - 2);
             }
             Some(e.transpose(value, &perm))
         };
-        let (a, b) = (side(0, "transA")?, side(1, "transB")?);
+        let (a, b) = (side(0, "transA", "transBatchA")?, side(1, "transB", "transBatchB")?);
         let mut y = e.op("MatMul", &[a, b]);
         let alpha = cx.attrs.float_or("alpha", 1.0);
         if alpha != 1.0 {
@@ -86,23 +86,33 @@ impl Op for FusedConv {
     }
 }
 
-fn activate(e: &mut Emit<'_>, attrs: &Attrs, y: ValueId) -> Option<ValueId> {
+pub(super) fn activate(e: &mut Emit<'_>, attrs: &Attrs, y: ValueId) -> Option<ValueId> {
     let params = match attrs.get("activation_params") {
         Some(Attr::Floats(params)) => params.as_slice(),
         _ => &[],
     };
-    let param = |index: usize, default: f32| params.get(index).copied().unwrap_or(default);
-    let activation = match attrs.str("activation").unwrap_or("") {
+    let params = [params.first().copied(), params.get(1).copied()];
+    Some(activation(attrs.str("activation").unwrap_or(""), params)?.emit(e, y))
+}
+
+/// An activation by the name that ONNX Runtime gives it, with its parameters where they are given.
+pub(super) fn activation(name: &str, [alpha, beta]: [Option<f32>; 2]) -> Option<Activation> {
+    Some(match name {
         "" => Activation::None,
         "Relu" => Activation::Relu,
         "Tanh" => Activation::Tanh,
         "Sigmoid" => Activation::Sigmoid,
-        "LeakyRelu" => Activation::LeakyRelu { alpha: param(0, 0.01) },
-        "Clip" => Activation::Clip { lo: param(0, f32::NEG_INFINITY), hi: param(1, f32::INFINITY) },
-        "HardSigmoid" => Activation::HardSigmoid { alpha: param(0, 0.2), beta: param(1, 0.5) },
+        "LeakyRelu" => Activation::LeakyRelu { alpha: alpha.unwrap_or(0.01) },
+        "Clip" => {
+            Activation::Clip { lo: alpha.unwrap_or(f32::NEG_INFINITY), hi: beta.unwrap_or(f32::INFINITY) }
+        }
+        "HardSigmoid" => Activation::HardSigmoid { alpha: alpha.unwrap_or(0.2), beta: beta.unwrap_or(0.5) },
+        "Gelu" => Activation::Gelu,
+        "HardSwish" => Activation::HardSwish,
+        "Swish" | "Silu" => Activation::Silu,
+        "QuickGelu" => Activation::QuickGelu { alpha: alpha.unwrap_or(1.702) },
         _ => return None,
-    };
-    Some(activation.emit(e, y))
+    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! `Cast`: converts elements to another type. Floats round to nearest even, integers wrap, floats to integers truncate and
 //! saturate, anything but zero is true.
 //!
-//! Spec: <https://onnx.ai/onnx/operators/onnx__Cast.html>. Not evaluated: floats of 8 and 4 bits, complex numbers.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Cast.html>. Floats of eight bits and less follow [`crate::minifloat`]. Not
+//! evaluated: complex numbers.
 
 use crate::attributes::{INT, int, text};
 use crate::forms::{drop_int, drop_str, inexpressible};
 use crate::inference::elements;
+use crate::minifloat::{self, RoundMode, Rounding, is_small_float};
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::sizes::is_index;
@@ -33,7 +35,7 @@ impl Op for Cast {
     }
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
-        one(cast(cx.tensor(0)?, target(cx.attrs)?)?)
+        one(cast_rounding(cx.tensor(0)?, target(cx.attrs)?, rounding(cx.attrs)?)?)
     }
 
     fn quant_role(&self) -> QuantRole {
@@ -105,6 +107,20 @@ pub(crate) fn dtype_attr(attrs: &Attrs, name: &str) -> Result<Option<DType>, Inf
     }
 }
 
+/// What the attributes `saturate` and `round_mode` say.
+pub(super) fn rounding(attrs: &Attrs) -> Result<Rounding, InferError> {
+    let mode = match attrs.get("round_mode").map(|_| attrs.str("round_mode")) {
+        None | Some(Some("up")) => RoundMode::Up,
+        Some(Some("down")) => RoundMode::Down,
+        Some(Some("nearest")) => RoundMode::Nearest,
+        Some(_) => {
+            let expected = "up, down or nearest".into();
+            return Err(InferError::Attribute { name: "round_mode".into(), expected });
+        }
+    };
+    Ok(Rounding { saturate: attrs.int_or("saturate", 1) != 0, mode })
+}
+
 /// The type of input 0 with another element type; sizes stay sizes.
 pub(super) fn retyped(cx: &Infer<'_>, to: DType) -> Inferred {
     let Some(x) = cx.tensor(0) else { return TensorType::unranked(to).into() };
@@ -114,17 +130,27 @@ pub(super) fn retyped(cx: &Infer<'_>, to: DType) -> Inferred {
     Inferred { ty: TensorType { dtype: to, shape: x.shape.clone() }.into(), dims }
 }
 
-/// Converts a tensor.
+/// Converts a tensor; what does not fit into a small float saturates.
 ///
 /// # Errors
 /// When there is no evaluation for the pair of types.
 pub(crate) fn cast(x: &Tensor, to: DType) -> Result<Tensor, EvalError> {
+    cast_rounding(x, to, Rounding::default())
+}
+
+/// Converts a tensor.
+///
+/// # Errors
+/// When there is no evaluation for the pair of types.
+pub(crate) fn cast_rounding(x: &Tensor, to: DType, rounding: Rounding) -> Result<Tensor, EvalError> {
     if x.dtype() == to {
         return Ok(x.clone());
     }
     match (x.dtype(), to) {
-        (DType::Bool, _) => cast(&truth(x)?, to),
-        (DType::U4 | DType::I4 | DType::U2 | DType::I2, _) => cast(&widened(x)?, to),
+        (from, _) if is_small_float(from) => cast_rounding(&from_small(x)?, to, rounding),
+        (from, _) if is_small_float(to) && is_number(from) => into_small(x, to, rounding),
+        (DType::Bool, _) => cast_rounding(&truth(x)?, to, rounding),
+        (DType::U4 | DType::I4 | DType::U2 | DType::I2, _) => cast_rounding(&widened(x)?, to, rounding),
         (DType::String, _) => from_strings(x, to),
         (from, DType::Bool) => dispatch!(numbers, from, S => {
             let is_true = |value: &S| *value != S::ZERO;
@@ -147,6 +173,21 @@ pub(crate) fn cast(x: &Tensor, to: DType) -> Result<Tensor, EvalError> {
 
 fn is_number(dtype: DType) -> bool {
     crate::inference::NUMBERS.types.contains(&dtype)
+}
+
+/// A small float as f32, exact.
+fn from_small(x: &Tensor) -> Result<Tensor, EvalError> {
+    let bytes = if x.dtype().bits() < 8 { widened(x)? } else { x.clone() };
+    let value = |code: &u8| minifloat::decode(x.dtype(), *code).unwrap_or(f32::NAN);
+    Ok(Tensor::from_vec(x.shape().to_vec(), bytes.data().iter().map(value).collect::<Vec<f32>>())?)
+}
+
+fn into_small(x: &Tensor, to: DType, rounding: Rounding) -> Result<Tensor, EvalError> {
+    let codes: Vec<i32> = dispatch!(numbers, x.dtype(), S => {
+        let code = |value: &S| minifloat::encode(to, Number::to_f64(*value), rounding).map_or(0, i32::from);
+        Ok::<_, EvalError>(x.elements::<S>()?.iter().map(code).collect())
+    })?;
+    crate::quantize::packed(to, x.shape().to_vec(), &codes)
 }
 
 fn truth(x: &Tensor) -> Result<Tensor, EvalError> {
@@ -216,9 +257,20 @@ mod tests {
         assert_eq!(run(&Cast, &to(DType::F32), &[text]), t(&[2], &[1.5f32, f32::NEG_INFINITY]));
         let words = Tensor::from_strings(vec![1], vec![b"hello".to_vec()]).unwrap();
         assert!(refusal(&Cast, &to(DType::F32), &[words]).contains("\"hello\" is not a number"));
-        assert!(
-            refusal(&Cast, &to(DType::F8E5M2), &[t(&[1], &[1f32])]).contains("a cast from f32 to f8e5m2")
-        );
+    }
+
+    #[test]
+    fn small_floats_saturate_or_not() {
+        let x = t(&[4], &[1f32, -1000.0, 0.3, f32::INFINITY]);
+        let codes = |attrs: &Attrs| run(&Cast, attrs, std::slice::from_ref(&x)).data().to_vec();
+        assert_eq!(codes(&to(DType::F8E4M3FN)), [0x38, 0xfe, 0x2a, 0x7e]);
+        assert_eq!(codes(&to(DType::F8E4M3FN).with("saturate", 0)), [0x38, 0xff, 0x2a, 0x7f]);
+        assert_eq!(codes(&to(DType::F8E8M0).with("round_mode", "down")), [127, 136, 125, 254]);
+        assert_eq!(codes(&to(DType::F4E2M1)), [0xf2, 0x71]);
+        let quarters = Tensor::from_bytes(DType::F4E2M1, vec![3], vec![0xf2, 0x01].into()).unwrap();
+        assert_eq!(run(&Cast, &to(DType::F16), &[quarters]).floats().unwrap(), [1.0, -6.0, 0.5]);
+        let wrong = to(DType::F8E8M0).with("round_mode", "sideways");
+        assert!(refusal(&Cast, &wrong, &[x]).contains("up, down or nearest"));
     }
 
     #[test]

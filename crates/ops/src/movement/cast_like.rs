@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__CastLike.html>.
 
-use super::cast::{cast, retyped};
+use super::cast::{cast_rounding, retyped, rounding};
 use crate::attributes::{int, text};
 use crate::forms::{drop_int, drop_str, existed};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
@@ -25,7 +25,7 @@ impl Op for CastLike {
     }
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
-        one(cast(cx.tensor(0)?, cx.tensor(1)?.dtype())?)
+        one(cast_rounding(cx.tensor(0)?, cx.tensor(1)?.dtype(), rounding(cx.attrs)?)?)
     }
 
     fn quant_role(&self) -> QuantRole {

@@ -1,7 +1,7 @@
 //! The affine maps of the standard quantization: `real = scale·(q − zero_point)` per tensor, per axis or per block.
 //!
-//! Refuses to know operators. Integers of up to 16 bits are supported, those below a byte packed as ONNX packs them;
-//! 8-bit floats are not evaluated.
+//! Refuses to know operators. Integers of up to 16 bits and floats of up to eight, those below a byte packed as ONNX
+//! packs them.
 
 use crate::movement::cast;
 use crate::select::{span, strides};
@@ -43,6 +43,17 @@ pub(super) fn integers(x: &Tensor) -> Result<Vec<i32>, EvalError> {
         return Err(EvalError::unsupported(format!("quantization with {}", x.dtype())));
     }
     Ok(cast(x, DType::I32)?.elements::<i32>()?.into_owned())
+}
+
+/// Elements of a quantized tensor, or of zero points, as reals.
+///
+/// # Errors
+/// When they are neither integers nor small floats.
+pub(super) fn reals(x: &Tensor) -> Result<Vec<f64>, EvalError> {
+    if crate::minifloat::is_small_float(x.dtype()) {
+        return Ok(cast(x, DType::F32)?.elements::<f32>()?.iter().map(|x| f64::from(*x)).collect());
+    }
+    Ok(integers(x)?.into_iter().map(f64::from).collect())
 }
 
 /// Elements of a factor of an integer product: at most 16 bits, so that differences of two of them fit an i32.
@@ -136,10 +147,10 @@ impl Granularity {
 ///
 /// # Errors
 /// When their shape is not that of the scale.
-pub(super) fn zero_points(zero: Option<&Tensor>, scale: &Tensor) -> Result<Vec<i32>, EvalError> {
+pub(super) fn zero_points(zero: Option<&Tensor>, scale: &Tensor) -> Result<Vec<f64>, EvalError> {
     match zero {
-        None => Ok(vec![0; scale.len()]),
-        Some(zero) if zero.len() == scale.len() => integers(zero),
+        None => Ok(vec![0.0; scale.len()]),
+        Some(zero) if zero.len() == scale.len() => reals(zero),
         Some(zero) => {
             let (a, b) = (zero.shape(), scale.shape());
             Err(EvalError::value(format!("zero points of shape {a:?} do not fit scales of shape {b:?}")))

@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html>.
 
-use super::affine::{Granularity, check_quantized, integers, zero_points};
+use super::affine::{Granularity, check_quantized, reals, zero_points};
 use super::quantize_linear::{check_form, optional_dtype};
 use crate::attributes::int;
 use crate::forms::{existed, inexpressible};
@@ -10,9 +10,9 @@ use crate::movement::cast;
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::sizes::unknown;
-use crate::view::{dispatch, one};
+use crate::view::one;
 use crate::{Datum, EvalError, InferError, VersionError};
-use fusebox_ir::{Tensor, TensorType};
+use fusebox_ir::{DType, Tensor, TensorType};
 
 static SCHEMA: Schema = Schema::onnx("DequantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28], (2, 3), (1, 1))
     .with(&[("axis", int(1)), ("block_size", int(0)), ("output_dtype", int(0))]);
@@ -39,9 +39,13 @@ impl Op for DequantizeLinear {
         let (x, scale) = (cx.tensor(0)?, cx.tensor(1)?);
         let (axis, block) = (cx.attrs.int_or("axis", 1), cx.attrs.int_or("block_size", 0));
         let granularity = Granularity::new(x.shape(), scale.shape(), axis, block)?;
-        let (values, zeros) = (integers(x)?, zero_points(cx.optional(2)?, scale)?);
-        let result =
-            dispatch!(floats, scale.dtype(), T => dequantized::<T>(x, scale, &values, &zeros, &granularity))?;
+        let (values, zeros) = (reals(x)?, zero_points(cx.optional(2)?, scale)?);
+        let result = if scale.dtype() == DType::F64 {
+            dequantized::<f64>(x, scale, &values, &zeros, &granularity)?
+        } else {
+            // Halves too: a 16-bit integer would be rounded before it is scaled.
+            dequantized::<f32>(x, &cast(scale, DType::F32)?, &values, &zeros, &granularity)?
+        };
         one(cast(&result, optional_dtype(cx.attrs, "output_dtype")?.unwrap_or(scale.dtype()))?)
     }
 
@@ -58,14 +62,14 @@ impl Op for DequantizeLinear {
 fn dequantized<T: Number>(
     x: &Tensor,
     scale: &Tensor,
-    values: &[i32],
-    zeros: &[i32],
+    values: &[f64],
+    zeros: &[f64],
     granularity: &Granularity,
 ) -> Result<Tensor, EvalError> {
     let scales = scale.elements::<T>()?;
-    let real = |(place, value): (usize, &i32)| {
+    let real = |(place, value): (usize, &f64)| {
         let param = granularity.param(place);
-        T::from_f64(f64::from(*value) - f64::from(zeros[param])).times(scales[param])
+        T::from_f64(value - zeros[param]).times(scales[param])
     };
     let reals: Vec<T> = values.iter().enumerate().map(real).collect();
     Ok(Tensor::from_vec(x.shape().to_vec(), reals)?)
@@ -75,7 +79,7 @@ fn dequantized<T: Number>(
 mod tests {
     use super::*;
     use crate::check::{run, t};
-    use fusebox_ir::{Attrs, DType};
+    use fusebox_ir::Attrs;
 
     #[test]
     fn integers_become_reals() {
@@ -87,6 +91,12 @@ mod tests {
             run(&DequantizeLinear, &Attrs::new(), &[t(&[1], &[3i8]), scale]).floats(),
             Some(vec![1.5])
         );
+    }
+
+    #[test]
+    fn small_floats_become_reals() {
+        let x = Tensor::from_bytes(DType::F8E4M3FN, vec![2], vec![0x38, 0xb0].into()).unwrap();
+        assert_eq!(run(&DequantizeLinear, &Attrs::new(), &[x, Tensor::scalar(2f32)]), t(&[2], &[2f32, -1.0]));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! `QuantizeLinear`: `saturate(round(x/scale) + zero_point)`, halves to even, per tensor, axis or block.
 //!
-//! Spec: <https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html>. The division is done in the type of the scale. 8-bit
-//! floats are typed but not evaluated.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html>. The division is done in the type of the scale. Small
+//! floats round as in Cast.
 
 use super::affine::{Granularity, check_quantized, packed, range, zero_points};
 use crate::attributes::int;
 use crate::forms::{drop_int, existed, inexpressible};
+use crate::minifloat::{self, Rounding};
 use crate::movement::{cast, dtype_attr};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::view::one;
@@ -44,13 +45,14 @@ impl Op for QuantizeLinear {
         let (x, scale, zero) = (cx.tensor(0)?, cx.tensor(1)?, cx.optional(2)?);
         let given = optional_dtype(cx.attrs, "output_dtype")?;
         let to = zero.map_or(given.unwrap_or(DType::U8), fusebox_ir::Tensor::dtype);
-        let (lo, hi) = range(to).ok_or_else(|| EvalError::unsupported(format!("quantization to {to}")))?;
         let (axis, block) = (cx.attrs.int_or("axis", 1), cx.attrs.int_or("block_size", 0));
         let granularity = Granularity::new(x.shape(), scale.shape(), axis, block)?;
         let zeros = zero_points(zero, scale)?;
         let precision = optional_dtype(cx.attrs, "precision")?.unwrap_or(scale.dtype());
         let (values, scales) = (cast(x, DType::F32)?, cast(scale, DType::F32)?);
         let (values, scales) = (values.elements::<f32>()?, scales.elements::<f32>()?);
+        let saturate = cx.attrs.int_or("saturate", 1) != 0;
+        let code = coder(to, Rounding { saturate, ..Rounding::default() })?;
         let quantize = |(place, value): (usize, &f32)| {
             let param = granularity.param(place);
             let ratio = value / scales[param];
@@ -59,9 +61,7 @@ impl Op for QuantizeLinear {
                 DType::BF16 => half::bf16::from_f32(ratio).to_f32(),
                 _ => ratio,
             };
-            // f64 holds every i32 zero point, and `as` maps NaN to 0 before the range is applied.
-            (f64::from(ratio.round_ties_even()) + f64::from(zeros[param])).clamp(f64::from(lo), f64::from(hi))
-                as i32
+            code(ratio, zeros[param])
         };
         let quantized: Vec<i32> = values.iter().enumerate().map(quantize).collect();
         one(packed(to, x.shape().to_vec(), &quantized)?)
@@ -78,6 +78,21 @@ impl Op for QuantizeLinear {
         }
         if edit.opset < 19 { drop_int(&SCHEMA, edit, "saturate", 1) } else { Ok(()) }
     }
+}
+
+/// Gives the code of a real that is already divided by its scale, and of its zero point.
+fn coder(to: DType, rounding: Rounding) -> Result<impl Fn(f32, f64) -> i32, EvalError> {
+    let bounds = range(to);
+    if bounds.is_none() && !minifloat::is_small_float(to) {
+        return Err(EvalError::unsupported(format!("quantization to {to}")));
+    }
+    Ok(move |ratio: f32, zero: f64| match bounds {
+        // f64 holds every i32 zero point, and `as` maps NaN to 0 before the range is applied.
+        Some((lo, hi)) => {
+            (f64::from(ratio.round_ties_even()) + zero).clamp(f64::from(lo), f64::from(hi)) as i32
+        }
+        None => minifloat::encode(to, f64::from(ratio) + zero, rounding).map_or(0, i32::from),
+    })
 }
 
 /// A type attribute whose 0 means that it is not given.
@@ -147,6 +162,17 @@ mod tests {
         let result = run(&QuantizeLinear, &nibbles, &[x.clone(), Tensor::scalar(1f32)]);
         assert_eq!((result.dtype(), result.data().as_ref()), (DType::I4, &[0x21, 0x73][..]));
         assert!(refusal(&QuantizeLinear, &Attrs::new(), &[x, t(&[3], &[1f32; 3])]).contains("do not fit"));
+    }
+
+    #[test]
+    fn small_floats() {
+        let x = t(&[4], &[0.5f32, 100.0, -2000.0, 3.0]);
+        let to = |dtype: DType| Attrs::new().with("output_dtype", i64::from(dtype.to_onnx()));
+        let codes =
+            |attrs: &Attrs| run(&QuantizeLinear, attrs, &[x.clone(), Tensor::scalar(2f32)]).data().to_vec();
+        assert_eq!(codes(&to(DType::F8E4M3FN)), [0x28, 0x64, 0xfe, 0x3c]);
+        assert_eq!(codes(&to(DType::F8E4M3FN).with("saturate", 0)), [0x28, 0x64, 0xff, 0x3c]);
+        assert_eq!(codes(&to(DType::F4E2M1)), [0x70, 0x3f]);
     }
 
     #[test]

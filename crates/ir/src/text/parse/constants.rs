@@ -92,6 +92,7 @@ impl Parser<'_, '_> {
                 self.advance().map(drop)
             }
             DType::Bool => self.pattern(out, 255, "boolean: true or false"),
+            DType::F6E2M3 | DType::F6E3M2 => self.pattern(out, 63, "6-bit pattern such as `0x1c`"),
             DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ | DType::F8E8M0 => {
                 self.pattern(out, 255, "8-bit pattern such as `0x3c`")
             }
