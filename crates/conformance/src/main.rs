@@ -82,7 +82,8 @@ fn run(arguments: &Arguments) -> Result<bool, String> {
     let mut cases: Vec<Case> = all.iter().filter(|c| c.excluded.is_none() && named(c)).cloned().collect();
     // The large networks first, so that they do not run on alone at the end.
     cases.sort_by_key(|case| case.group != "light");
-    let results = sweep::run(&arguments.folder, &cases, &arguments.routes, jobs)?;
+    let results =
+        sweep::run(&arguments.folder, &cases, &arguments.routes, jobs, !arguments.cases.is_empty())?;
     if !arguments.cases.is_empty() {
         print_outcomes(&cases, &arguments.routes, &results);
     }

@@ -22,7 +22,7 @@ pub enum Route {
     Optimized,
     /// Exported, imported again, then the executor.
     Reimported,
-    /// Optimized, exported for ONNX Runtime, then ONNX Runtime. Counted where that runtime passes the original.
+    /// Optimized, exported for every target, then ONNX Runtime. Counted where that runtime passes the original.
     Exported,
 }
 
@@ -70,7 +70,7 @@ pub fn run(case: &Case, cases: &Path, exported: &Path, routes: &[Route]) -> Vec<
             Route::Reference => reference(&model, &sets, tolerance),
             Route::Optimized => executor(optimized.as_ref().map_err(String::clone)?, &sets, tolerance),
             Route::Reimported => executor(&reimported(&model)?, &sets, tolerance),
-            Route::Exported => export(optimized.as_ref().map_err(String::clone)?, &case.folder(exported)),
+            Route::Exported => export(optimized.as_ref().map_err(String::clone)?, case, exported),
         });
         (*route, outcome)
     };
@@ -116,10 +116,19 @@ fn input_names(graph: &Graph, count: usize) -> Vec<&str> {
     fed_inputs(graph, count).into_iter().map(|id| graph.value(id).name.as_str()).collect()
 }
 
-fn export(model: &Model, folder: &Path) -> Outcome {
-    std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let options = SaveOptions { target: Target::OnnxRuntime, ..SaveOptions::default() };
-    model.save(folder.join("model.onnx"), &options).map(drop).map_err(|e| stage("export", &e))
+/// Targets of export, by the name of the folder that their models go to.
+pub const TARGETS: [(&str, Target); 3] =
+    [("fusebox", Target::Fusebox), ("onnx", Target::Onnx), ("onnxruntime", Target::OnnxRuntime)];
+
+fn export(model: &Model, case: &Case, exported: &Path) -> Outcome {
+    for (name, target) in TARGETS {
+        let folder = case.folder(&exported.join(name));
+        std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let options = SaveOptions { target, ..SaveOptions::default() };
+        let saved = model.save(folder.join("model.onnx"), &options);
+        saved.map_err(|e| stage(&format!("export for {name}"), &e))?;
+    }
+    Ok(())
 }
 
 /// An error with its causes in one line, behind the stage at which it happened.

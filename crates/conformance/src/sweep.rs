@@ -2,40 +2,39 @@
 
 use crate::case::Case;
 use crate::results::Results;
-use crate::route::{self, Route};
+use crate::route::{self, Outcome, Route, TARGETS};
 use crate::setup;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Runs cases by routes on `jobs` threads. The result does not depend on their number.
+/// Runs cases by routes on `jobs` threads. The result does not depend on their number. What was exported stays for a
+/// look when `keep`.
 ///
 /// # Errors
 /// When ONNX Runtime cannot be asked.
-pub fn run(folder: &Path, cases: &[Case], routes: &[Route], jobs: usize) -> Result<Results, String> {
+pub fn run(
+    folder: &Path,
+    cases: &[Case],
+    routes: &[Route],
+    jobs: usize,
+    keep: bool,
+) -> Result<Results, String> {
     let exported = folder.join("exported");
-    if routes.contains(&Route::Exported) {
-        // What an earlier run left must not be taken for what this one wrote.
-        std::fs::remove_dir_all(&exported)
-            .or_else(not_found)
-            .map_err(|e| format!("{}: {e}", exported.display()))?;
-    }
+    // What an earlier run left must not be taken for what this one writes.
+    remove(&exported)?;
     let mut results = Results::new(&read_answers(&setup::originals(folder))?);
     let found = each(cases, jobs, |case| route::run(case, &folder.join("cases"), &exported, routes));
-    let mut answers = BTreeMap::new();
-    if routes.contains(&Route::Exported) {
-        let file = folder.join("exported.tsv");
-        setup::peer(folder, &exported, &file, jobs)?;
-        answers = read_answers(&file)?;
+    let answers = if routes.contains(&Route::Exported) { ask(folder, &exported, jobs)? } else { Vec::new() };
+    if !keep {
+        remove(&exported)?;
     }
     for (case, outcomes) in cases.iter().zip(found) {
         for (route, outcome) in outcomes {
-            let outcome = match (route, outcome, answers.get(&case.id())) {
-                (Route::Exported, Ok(()), Some(answer)) if !answer.is_empty() => {
-                    Err(format!("onnxruntime: {answer}"))
-                }
-                (_, outcome, _) => outcome,
+            let outcome = match route {
+                Route::Exported => outcome.and_then(|()| answered(&case.id(), &answers)),
+                _ => outcome,
             };
             results.add(case, route, outcome);
         }
@@ -59,8 +58,34 @@ pub fn each<T: Sync, R: Send>(items: &[T], jobs: usize, work: impl Fn(&T) -> R +
     found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).into_values().collect()
 }
 
-fn not_found(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+/// Answers by case, of one target.
+type Answers = (&'static str, BTreeMap<String, String>);
+
+/// What ONNX Runtime makes of the exported models.
+fn ask(folder: &Path, exported: &Path, jobs: usize) -> Result<Vec<Answers>, String> {
+    let of_target = |(target, _): &(&'static str, _)| {
+        let file = folder.join(format!("exported-{target}.tsv"));
+        setup::peer(folder, &exported.join(target), &file, jobs)?;
+        Ok((*target, read_answers(&file)?))
+    };
+    TARGETS.iter().map(of_target).collect()
+}
+
+fn answered(case: &str, answers: &[Answers]) -> Outcome {
+    let complaint = |(target, answers): &Answers| {
+        let answer = answers.get(case).map_or("did not answer", String::as_str);
+        (!answer.is_empty()).then(|| format!("onnxruntime, target {target}: {answer}"))
+    };
+    answers.iter().find_map(complaint).map_or(Ok(()), Err)
+}
+
+fn remove(folder: &Path) -> Result<(), String> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("{}: {error}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads `case TAB message` lines.
