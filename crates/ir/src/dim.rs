@@ -263,6 +263,28 @@ impl Dim {
         }
     }
 
+    /// Whether the expression has more than `limit` terms and factors, those inside divisions and bounds included.
+    pub fn is_longer_than(&self, limit: usize) -> bool {
+        self.shorten(limit).is_none()
+    }
+
+    /// What is left of `limit` after the parts of the expression are taken off.
+    fn shorten(&self, limit: usize) -> Option<usize> {
+        let Repr::Sum(terms) = &self.0 else { return limit.checked_sub(1) };
+        let mut left = limit;
+        for atom in terms.keys().flatten() {
+            left = match atom {
+                Atom::Symbol(_) => left.checked_sub(1)?,
+                Atom::FloorDiv(a, b)
+                | Atom::Mod(a, b)
+                | Atom::Max(a, b)
+                | Atom::Min(a, b)
+                | Atom::Product(a, b) => b.shorten(a.shorten(left)?)?,
+            };
+        }
+        Some(left)
+    }
+
     /// Names of all symbols, in first-use order of the canonical form.
     pub fn symbols(&self) -> Vec<Arc<str>> {
         let mut names = Vec::new();
@@ -400,6 +422,17 @@ mod tests {
         assert_eq!(n.smaller(&n.larger(&m)), n);
         assert!(less.larger(&zero).is_size() && !less.is_size());
         assert_eq!(n.smaller(&m).to_string(), "min(m, n)");
+    }
+
+    #[test]
+    fn the_length_counts_what_is_inside() {
+        let n = Dim::symbol("n");
+        let mut nested = n.clone();
+        for by in [3, 5, 7, 11] {
+            nested = nested.floor_div(&Dim::known(by)).add(&nested);
+        }
+        assert!(nested.is_longer_than(16) && !nested.is_longer_than(200));
+        assert!(!n.is_longer_than(1) && n.mul(&n).is_longer_than(1));
     }
 
     #[test]

@@ -180,7 +180,23 @@ pub fn infer_op(op: &dyn Op, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError
     if let Some(index) = (0..least).find(|i| cx.input(*i).is_none()) {
         return Err(InferError::MissingInput { index });
     }
-    op.infer(cx)
+    let mut outputs = op.infer(cx)?;
+    outputs.iter_mut().for_each(|output| forget_long_sizes(output, cx));
+    Ok(outputs)
+}
+
+/// Terms that the expression of a size may have. Those of real models stay under ten; a chain of divisions doubles them
+/// at every node.
+const MAX_TERMS: usize = 512;
+
+/// Replaces sizes whose expressions are beyond reason by symbols of their own.
+fn forget_long_sizes(output: &mut Inferred, cx: &Infer<'_>) {
+    if let Type::Tensor(TensorType { shape: Some(shape), .. }) = &mut output.ty {
+        shape.iter_mut().filter(|dim| dim.is_longer_than(MAX_TERMS)).for_each(|dim| *dim = (cx.fresh)());
+    }
+    if output.dims.as_ref().is_some_and(|dims| dims.iter().any(|dim| dim.is_longer_than(MAX_TERMS))) {
+        output.dims = None;
+    }
 }
 
 pub(crate) fn arity(schema: &Schema, found: usize) -> InferError {
