@@ -224,7 +224,9 @@ fn operator(egraph: &Egg, node: &ENode) -> (Known, bool) {
     let pure = op.schema().purity == Purity::Pure;
     let size: Option<f64> = outputs.iter().map(|o| bytes(&o.ty)).sum();
     let inputs: f64 = data.iter().flatten().map(|k| k.bytes).sum();
-    let foldable = size.is_some_and(|size| size <= inputs.max(FREE_BYTES));
+    // No folded constant is larger than all constants of the model together: repeated concatenation would double it.
+    let largest = inputs.min(facts.tables.constant_bytes() as f64);
+    let foldable = size.is_some_and(|size| size <= largest.max(FREE_BYTES));
     let constant = pure && foldable && !refused && data.iter().flatten().all(|k| k.constant);
     (Known { outputs, value: None, constant, bytes: size.unwrap_or(0.0) }, refused)
 }

@@ -88,6 +88,7 @@ pub struct Tables {
     record_of: HashMap<Vec<u8>, u32>,
     constants: Vec<Tensor>,
     constant_of: HashMap<u128, u32>,
+    constant_bytes: usize,
     /// Types of the outputs of opaque nodes and of inputs.
     pub opaque: Vec<Vec<Type>>,
 }
@@ -120,8 +121,14 @@ impl Tables {
         let number = *self.constant_of.entry(hash).or_insert(next);
         if number == next {
             self.constants.push(tensor.clone());
+            self.constant_bytes += tensor.data().len();
         }
         number
+    }
+
+    /// Bytes of all constants together.
+    pub fn constant_bytes(&self) -> usize {
+        self.constant_bytes
     }
 
     /// A constant.
