@@ -5,6 +5,7 @@ mod if_;
 mod loop_;
 mod optional;
 mod scan;
+mod scan_batched;
 mod sequence;
 mod sequence_map;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `Scan`: runs its subgraph over slices of its inputs; carries states and collects outputs.
 //!
-//! Spec: <https://onnx.ai/onnx/operators/onnx__Scan.html>. The form of opset 8, with a batch axis, is refused.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Scan.html>. The form of opset 8 had a batch
+//! axis: see `scan_batched`.
 
 use super::body::{join, region, run, stabilize_states, stack, without_sizes};
 use crate::attributes::{INT, INTS};
@@ -107,16 +108,12 @@ impl Op for Scan {
     }
 
     fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
-        refuse_batched(edit)
+        if edit.opset < 9 { super::scan_batched::upgrade(edit) } else { Ok(()) }
     }
 
     fn downgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
-        refuse_batched(edit)
+        if edit.opset < 9 { Err(inexpressible(&SCHEMA, edit, "that form has a batch axis")) } else { Ok(()) }
     }
-}
-
-fn refuse_batched(edit: &Edit<'_>) -> Result<(), VersionError> {
-    if edit.opset < 9 { Err(inexpressible(&SCHEMA, edit, "that form has a batch axis")) } else { Ok(()) }
 }
 
 /// Number of carried states.

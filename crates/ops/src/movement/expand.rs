@@ -27,9 +27,7 @@ impl Op for Expand {
         }
         let shape = match (&x.shape, elements(cx, 1)) {
             (Some(shape), Some(target)) => Some(broadcast_dims(&[shape, &target])?),
-            (Some(shape), None) => {
-                length_of(cx, 1).map(|rank| at_least(shape, fresh_dims(cx, rank.max(shape.len()))))
-            }
+            (Some(shape), None) => length_of(cx, 1).map(|rank| at_least(shape, fresh_dims(cx, rank))),
             _ => None,
         };
         let ty = TensorType { dtype: x.dtype, shape };
@@ -55,12 +53,13 @@ impl Op for Expand {
     }
 }
 
-/// A size other than one stays what it is, whatever it is expanded to.
+/// A size other than one stays what it is, whatever it is expanded to; so does one that no target stands against.
 fn at_least(shape: &[Dim], mut target: Shape) -> Shape {
-    let lead = target.len() - shape.len();
-    for (size, expanded) in shape.iter().zip(&mut target[lead..]) {
-        if size.value().is_some_and(|size| size != 1) {
-            *expanded = size.clone();
+    for (from_end, size) in shape.iter().rev().enumerate() {
+        match target.len().checked_sub(from_end + 1) {
+            None => target.insert(0, size.clone()),
+            Some(at) if size.value().is_some_and(|size| size != 1) => target[at] = size.clone(),
+            Some(_) => {}
         }
     }
     target
@@ -123,5 +122,9 @@ mod tests {
         let x = symbolic(DType::F32, &[4.into(), 1.into()]);
         let result = infer_one(&Expand, &Attrs::new(), &[(&x, None), (&ty, None)]).unwrap();
         assert_eq!(result.ty.to_string(), "f32[fresh1, 4, fresh3]");
+        let one = symbolic(DType::I64, &[1.into()]);
+        let x = symbolic(DType::F32, &[1.into(), Dim::symbol("n"), 1.into()]);
+        let result = infer_one(&Expand, &Attrs::new(), &[(&x, None), (&one, None)]).unwrap();
+        assert_eq!(result.ty.to_string(), "f32[1, n, fresh1]");
     }
 }
