@@ -131,6 +131,9 @@ fn emit(mut e: Emit<'_>, attrs: &Attrs, outputs: usize) -> Option<Graph> {
     let past = e.input(4);
     let biased = emit_bias(&mut e, attrs, bounded, &Positions { q, keys: k, past })?;
     let weights = emit_softmax(&mut e, attrs, biased)?;
+    if e.ty(2)?.dtype != e.dtype {
+        v = e.cast(v, e.dtype);
+    }
     let mut y = e.op("MatMul", &[weights, v]);
     if is_flat {
         let rows = e.transpose(y, &[0, 2, 1, 3]);
@@ -193,6 +196,10 @@ mod tests {
         let inputs = [q, k, v].map(Some);
         close(&attend(&Attrs::new(), &inputs), &[3.0, 3.0]);
         close(&attend(&Attrs::new().with("is_causal", 1), &inputs), &[2.0, 3.0]);
+        // Values may have a type of their own; the result has that of the queries.
+        let [q, k, _] = inputs;
+        let wide = attend(&Attrs::new(), &[q, k, Some(t(&[1, 1, 2, 1], &[2f64, 4.0]))]);
+        assert_eq!(wide, t(&[1, 1, 2, 1], &[3f32, 3.0]));
     }
 
     #[test]

@@ -112,6 +112,12 @@ pub(super) fn scatter(
         writes.for_each(|(to, from)| sources[to] = (1, from));
         return crate::select::pick(&[data, updates], data.shape().to_vec(), sources);
     }
+    if data.dtype() == DType::Bool {
+        // Truths are 0 and 1; whatever a sum of truths is, if not 0, is true.
+        let number = |tensor: &Tensor| crate::movement::cast(tensor, DType::I64);
+        let result = scatter(&number(data)?, &number(updates)?, writes, reduction)?;
+        return crate::movement::cast(&result, DType::Bool);
+    }
     dispatch!(numbers, data.dtype(), T => {
         let mut values = data.elements::<T>()?.into_owned();
         let updates = updates.elements::<T>()?;

@@ -63,7 +63,7 @@ impl Op for ScatterNd {
 mod tests {
     use super::*;
     use crate::check::{refusal, run, t};
-    use fusebox_ir::Attrs;
+    use fusebox_ir::{Attrs, Tensor};
 
     #[test]
     fn slices_are_written_and_reduced() {
@@ -71,6 +71,13 @@ mod tests {
         let rows = [x.clone(), t(&[1, 1], &[-1i64]), t(&[1, 2], &[8i32, 9])];
         assert_eq!(run(&ScatterNd, &Attrs::new(), &rows), t(&[2, 2], &[1i32, 2, 8, 9]));
         let twice = [x.clone(), t(&[2, 2], &[0i64, 1, 0, 1]), t(&[2], &[5i32, 7])];
+        let truths = |bools: &[bool]| Tensor::from_bools(vec![bools.len()], bools.iter().copied()).unwrap();
+        let inputs = [truths(&[true, false]), t(&[2, 1], &[0i64, 1]), truths(&[false, true])];
+        let reduced = |name: &str| run(&ScatterNd, &Attrs::new().with("reduction", name), &inputs);
+        assert_eq!(["add", "mul", "max", "min"].map(reduced), {
+            let (any, all) = (truths(&[true, true]), truths(&[false, false]));
+            [any.clone(), all.clone(), any, all]
+        });
         let add = Attrs::new().with("reduction", "add");
         assert_eq!(run(&ScatterNd, &add, &twice), t(&[2, 2], &[1i32, 14, 3, 4]));
         let wrong = [x, t(&[1, 1], &[0i64]), t(&[1, 3], &[0i32; 3])];

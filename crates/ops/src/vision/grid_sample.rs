@@ -6,6 +6,7 @@
 
 use crate::attributes::{int, text};
 use crate::inference::{FLOATS, expect};
+use crate::movement::cast;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::select::{checked_count, pick, zero};
 use crate::sizes::unknown;
@@ -224,7 +225,9 @@ impl Op for GridSample {
             positions(&axes, &places.collect::<Vec<_>>(), mode)
         };
         let mut chosen = vec![(1usize, 0usize); if mode == Mode::Nearest { count } else { 0 }];
-        let elements = if mode == Mode::Nearest { ArrayD::zeros(IxDyn(&[0])) } else { to_f64(x)? };
+        let is_bool = x.dtype() == DType::Bool;
+        let numbers = if is_bool { cast(x, DType::F64)? } else { x.clone() };
+        let elements = if mode == Mode::Nearest { ArrayD::zeros(IxDyn(&[0])) } else { to_f64(&numbers)? };
         let elements: Vec<f64> = elements.into_iter().collect();
         let mut sums = vec![0f64; if mode == Mode::Nearest { 0 } else { count }];
         for n in 0..shape[0] {
@@ -243,7 +246,8 @@ impl Op for GridSample {
         if mode == Mode::Nearest {
             return one(pick(&[x, &zero(x.dtype())?], shape, chosen)?);
         }
-        one(from_f64(x.dtype(), &ArrayD::from_shape_vec(IxDyn(&shape), sums)?)?)
+        let sums = from_f64(numbers.dtype(), &ArrayD::from_shape_vec(IxDyn(&shape), sums)?)?;
+        one(if is_bool { cast(&sums, DType::Bool)? } else { sums })
     }
 
     fn flops(&self, shapes: &Shapes<'_>) -> f64 {
