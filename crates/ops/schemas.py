@@ -49,7 +49,7 @@ for schema in defs.get_all_schemas_with_history():
         versions.setdefault(schema.name, {})[schema.since_version] = schema
 
 print(f"# The operators of ai.onnx in onnx {onnx.__version__}: versions, and attributes, inputs and outputs of the newest one.")
-print("# Written by schemas.py. Inputs and outputs: option, type variable, tensor types (- where there are none).")
+print("# Written by schemas.py. Inputs and outputs: option, type variable, tensor types (- where there are none). Forms: version, most inputs\n# and outputs, attributes.")
 for name, forms in sorted(versions.items()):
     newest = forms[max(forms)]
     print(name, *sorted(forms), *(["deprecated"] if newest.deprecated else []))
@@ -61,3 +61,6 @@ for name, forms in sorted(versions.items()):
         print(parameter("input", newest, found))
     for found in newest.outputs:
         print(parameter("output", newest, found))
+    for version, form in sorted(forms.items()):
+        counts = f"{min(form.max_input, 99)} {min(form.max_output, 99)}"
+        print(f"  form {version} {counts}", *sorted(form.attributes))

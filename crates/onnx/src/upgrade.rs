@@ -129,6 +129,10 @@ fn upgrade_nodes(graph: &mut Graph, ids: Vec<NodeId>, opset: i64) -> Vec<Failure
         if known.schema().since.last().is_some_and(|last| *last <= opset) {
             continue;
         }
+        if opset < 6 {
+            // A hint on memory that opset 6 took away.
+            graph.node_mut(node).attrs.remove("consumed_inputs");
+        }
         if let Err(error) = known.upgrade(&mut Edit { graph, node, opset }) {
             failures.push((node, error));
         }

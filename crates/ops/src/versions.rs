@@ -88,3 +88,58 @@ pub fn replace(edit: &mut Edit<'_>, name: &str, inputs: &[ValueId], attrs: Attrs
     node.inputs = inputs.iter().copied().map(Some).collect();
     node.attrs = attrs;
 }
+
+/// Upgrades a binary operator from opsets before 7, where the second operand was broadcast only if `broadcast` said so,
+/// and from axis `axis` on.
+///
+/// # Errors
+/// When an axis is given and the ranks are not known.
+pub fn old_broadcast(edit: &mut Edit<'_>) -> Result<(), VersionError> {
+    if edit.opset >= 7 {
+        return Ok(());
+    }
+    let (broadcasts, axis) = (edit.node().attrs.int_or("broadcast", 0) != 0, edit.node().attrs.int("axis"));
+    if let Some(axis) = axis.filter(|_| broadcasts) {
+        let (Some(first), Some(second)) = (input_rank(edit, 0), input_rank(edit, 1)) else {
+            return Err(refuse(edit, "its axis needs operands of known rank"));
+        };
+        let axis = crate::axis::normalize_end(axis, first)?;
+        let missing = first.checked_sub(axis + second);
+        let missing =
+            missing.ok_or_else(|| refuse(edit, format!("{second} axes do not fit from axis {axis} on")))?;
+        if let Some(value) = edit.node().input(1).filter(|_| missing > 0) {
+            let axes = (second..second + missing).map(|axis| axis as i64).collect();
+            let axes = edit.graph.add_constant("", Tensor::vector::<i64>(axes));
+            let widened = add_node(edit, "Unsqueeze", &[value, axes], Attrs::new());
+            set_input(edit, 1, Some(widened));
+        }
+    }
+    let attrs = &mut edit.node().attrs;
+    attrs.remove("broadcast");
+    attrs.remove("axis");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::t;
+    use crate::elementwise::OPS;
+    use crate::forms::testing;
+
+    #[test]
+    fn operands_were_broadcast_from_an_axis_on() {
+        let add = *OPS.iter().find(|op| op.schema().name == "Add").unwrap();
+        let (a, b) = (t(&[2, 3, 1], &[0f32; 6]), t(&[3], &[1f32, 2.0, 3.0]));
+        let attrs = Attrs::new().with("broadcast", 1).with("axis", 1);
+        let (mut graph, node) = testing::upgraded(add, attrs, &[a, b], 6).unwrap();
+        assert!(graph.node(node).attrs.is_empty());
+        graph.outputs = vec![graph.node(node).output(0).unwrap()];
+        let sum =
+            crate::Interpreter::new(&[]).run(&graph, &[], &[]).unwrap().remove(0).into_tensor().unwrap();
+        assert_eq!(sum, t(&[2, 3, 1], &[1f32, 2.0, 3.0, 1.0, 2.0, 3.0]));
+        let wide = [t(&[2], &[0f32; 2]), t(&[2, 2], &[0f32; 4])];
+        let attrs = Attrs::new().with("broadcast", 1).with("axis", 0);
+        assert!(testing::upgraded(add, attrs, &wide, 6).is_err());
+    }
+}

@@ -3,9 +3,9 @@
 //!
 //! Refuses to know what operators compute. After an update of onnx, `schemas.py` writes the list anew.
 
-use fusebox_ir::{Attr, Attrs, DType, Dim, OpName, TensorType, Type};
+use fusebox_ir::{Attr, Attrs, DType, Dim, Graph, Node, OpName, TensorType, Type};
 use fusebox_ops::attributes::AttrSpec;
-use fusebox_ops::{Arg, Infer, InferError, Op};
+use fusebox_ops::{Arg, Edit, Infer, InferError, Op};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
@@ -28,6 +28,16 @@ struct Listed {
     attributes: Vec<(&'static str, &'static str, Option<&'static str>)>,
     inputs: Vec<Operand>,
     outputs: Vec<Operand>,
+    forms: Vec<Form>,
+}
+
+/// An operator as one version of it was.
+#[derive(Debug)]
+struct Form {
+    version: i64,
+    inputs: usize,
+    outputs: usize,
+    attributes: Vec<&'static str>,
 }
 
 impl Listed {
@@ -58,6 +68,12 @@ fn list() -> Vec<Listed> {
                     "attribute" => op.attributes.push((words[1], words[2], words.get(3).copied())),
                     "input" => op.inputs.push(operand(&words[1..])),
                     "output" => op.outputs.push(operand(&words[1..])),
+                    "form" => op.forms.push(Form {
+                        version: words[1].parse().expect("a version"),
+                        inputs: words[2].parse().expect("a number of inputs"),
+                        outputs: words[3].parse().expect("a number of outputs"),
+                        attributes: words[4..].to_vec(),
+                    }),
                     other => panic!("schemas.txt has a line of kind {other}"),
                 }
             }
@@ -216,4 +232,69 @@ fn typing_takes_every_element_type() {
         }
     }
     complain("element types that typing refuses", &faults);
+}
+
+/// A node in the newest form with every default written out and as few inputs as it takes.
+fn written_out(listed: &Listed, op: &dyn Op) -> (Graph, fusebox_ir::NodeId) {
+    let mut graph = Graph::new();
+    let mut attrs = needed(listed.name);
+    for (name, spec) in op.schema().attributes {
+        if let Some(default) = spec.default().filter(|_| attrs.get(name).is_none()) {
+            attrs.set(name, default);
+        }
+    }
+    let (least, _) = op.schema().inputs;
+    let input = |at: usize| {
+        let operand = listed.inputs.get(at).or(listed.inputs.last()).expect("an input is listed");
+        TensorType::unranked(usual(&operand.types).unwrap_or(DType::F32))
+    };
+    let inputs: Vec<_> = (0..least).map(|at| Some(graph.add_input(format!("x{at}"), input(at)))).collect();
+    let outputs: Vec<_> =
+        (0..op.schema().outputs.0.max(1)).map(|_| Some(graph.add_typed(Type::Unknown))).collect();
+    let node = graph.add_node(Node::new(OpName::onnx(listed.name), inputs, outputs, attrs));
+    (graph, node)
+}
+
+#[test]
+fn older_forms_have_no_attributes_or_operands_of_newer_ones() {
+    let mut faults = Vec::new();
+    for listed in list().iter().filter(|listed| !listed.is_deprecated) {
+        let Some(op) = listed.op() else { continue };
+        for form in &listed.forms {
+            let (mut graph, node) = written_out(listed, op);
+            if op.downgrade(&mut Edit { graph: &mut graph, node, opset: form.version }).is_err() {
+                continue;
+            }
+            let found = graph.node(node);
+            let is_same = found.op == OpName::onnx(listed.name);
+            let extra: Vec<String> = found
+                .attrs
+                .iter()
+                .map(|(name, _)| name.to_string())
+                .filter(|n| !form.attributes.contains(&&n[..]))
+                .collect();
+            let fits = found.inputs.len() <= form.inputs && found.outputs.len() <= form.outputs;
+            if is_same && (!extra.is_empty() || !fits) {
+                faults.push(format!(
+                    "{} in opset {}: {extra:?}, {} inputs",
+                    listed.name,
+                    form.version,
+                    found.inputs.len()
+                ));
+            }
+        }
+    }
+    complain("what older opsets do not know", &faults);
+}
+
+#[test]
+fn nothing_exists_before_its_first_version() {
+    for listed in list().iter().filter(|listed| !listed.is_deprecated) {
+        let Some(op) = listed.op() else { continue };
+        let opset = listed.versions[0] - 1;
+        let (mut graph, node) = written_out(listed, op);
+        let result = op.downgrade(&mut Edit { graph: &mut graph, node, opset });
+        let is_same = graph.node(node).op == OpName::onnx(listed.name);
+        assert!(opset == 0 || result.is_err() || !is_same, "{} is written to opset {opset}", listed.name);
+    }
 }

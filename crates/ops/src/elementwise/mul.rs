@@ -5,8 +5,9 @@
 
 use super::binary::{self, Arithmetic};
 use crate::number::Number;
-use crate::op::{Eval, Infer, Inferred, Op, Schema};
-use crate::{Datum, EvalError, InferError};
+use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
+use crate::versions::old_broadcast;
+use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::Dim;
 
 static SCHEMA: Schema = Schema::onnx("Mul", &[1, 6, 7, 13, 14], (2, 2), (1, 1));
@@ -34,6 +35,10 @@ impl Op for Mul {
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
         binary::eval::<Self>(cx)
+    }
+
+    fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        old_broadcast(edit)
     }
 }
 

@@ -8,6 +8,7 @@ use crate::broadcast::zip_map;
 use crate::inference::{NUMBERS, broadcast_type, expect, first_is};
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
+use crate::versions::old_broadcast;
 use crate::versions::{input_type, refuse};
 use crate::view::{dispatch, one, tensor, to_f64, view};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
@@ -69,6 +70,10 @@ impl Op for Pow {
             return Err(refuse(edit, "integers and mixed types came with opset 12"));
         }
         Ok(())
+    }
+
+    fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        old_broadcast(edit)
     }
 }
 

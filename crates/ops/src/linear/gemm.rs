@@ -129,6 +129,14 @@ impl Op for Gemm {
         }
         Ok(())
     }
+
+    fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        if edit.opset < 7 {
+            // Where it was 0, C had the shape of the product already.
+            edit.node().attrs.remove("broadcast");
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@
 use super::relation::{self, Relation};
 use crate::broadcast::zip_map;
 use crate::inference::Kinds;
-use crate::op::{Eval, Infer, Inferred, Op, Schema};
+use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
+use crate::versions::old_broadcast;
 use crate::view::{one, tensor_bools, view_bools, view_strings};
-use crate::{Datum, EvalError, InferError};
+use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::{DType, Dim};
 
 static SCHEMA: Schema = Schema::onnx("Equal", &[1, 7, 11, 13, 19], (2, 2), (1, 1));
@@ -69,6 +70,10 @@ impl Op for Equal {
             }
             _ => relation::eval::<Self>(cx),
         }
+    }
+
+    fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        old_broadcast(edit)
     }
 }
 

@@ -4,8 +4,9 @@
 
 use super::relation::{self, Relation, at_least};
 use crate::inference::NUMBERS;
-use crate::op::{Eval, Infer, Inferred, Op, Schema};
-use crate::{Datum, EvalError, InferError};
+use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
+use crate::versions::old_broadcast;
+use crate::{Datum, EvalError, InferError, VersionError};
 use fusebox_ir::Dim;
 
 static SCHEMA: Schema = Schema::onnx("Less", &[1, 7, 9, 13], (2, 2), (1, 1));
@@ -33,6 +34,10 @@ impl Op for Less {
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
         relation::eval::<Self>(cx)
+    }
+
+    fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        old_broadcast(edit)
     }
 }
 

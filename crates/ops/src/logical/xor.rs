@@ -3,8 +3,9 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Xor.html>.
 
 use super::connective;
-use crate::op::{Eval, Infer, Inferred, Op, Schema};
-use crate::{Datum, EvalError, InferError};
+use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
+use crate::versions::old_broadcast;
+use crate::{Datum, EvalError, InferError, VersionError};
 
 static SCHEMA: Schema = Schema::onnx("Xor", &[1, 7], (2, 2), (1, 1));
 
@@ -21,6 +22,10 @@ impl Op for Xor {
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {
         connective::eval(cx, |a, b| a != b)
+    }
+
+    fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        old_broadcast(edit)
     }
 }
 

@@ -8,9 +8,11 @@ use crate::forms::{
     constant_integers, constant_of, inexpressible, input_to_ints, ints_to_input, set_constant, set_input,
 };
 use crate::inference::elements;
+use crate::movement::cast;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{checked_count, pick, strides, zero};
 use crate::sizes::{copy_cost, fresh_dims, unknown};
+use crate::versions::input_type;
 use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError, axis};
 use fusebox_ir::{Attr, Attrs, Dim, Tensor, TensorType, Type};
@@ -93,8 +95,16 @@ impl Op for Pad {
         if edit.opset < 11 {
             let value = edit.node().attrs.remove("value");
             ints_to_input(edit, if edit.opset < 2 { "paddings" } else { "pads" }, 1);
-            if let Some(Attr::Float(value)) = value {
-                set_constant(edit, 2, Tensor::scalar(value));
+            if let Some(Attr::Float(value)) = value.filter(|value| *value != Attr::Float(0.0)) {
+                let Some(dtype) = input_type(edit, 0).tensor().map(|ty| ty.dtype) else {
+                    return Err(inexpressible(&SCHEMA, edit, "its value needs data of known type"));
+                };
+                let constant = cast(&Tensor::scalar(value), dtype);
+                set_constant(
+                    edit,
+                    2,
+                    constant.map_err(|error| inexpressible(&SCHEMA, edit, error.to_string()))?,
+                );
             }
         }
         Ok(())
@@ -109,10 +119,10 @@ impl Op for Pad {
         }
         if edit.opset < 11 {
             let value = edit.node().input(2).map(|value| constant_of(edit.graph, value));
-            match value.map(|value| value.and_then(|value| value.elements::<f32>().ok().map(|v| v[0]))) {
+            match value.map(|value| value.and_then(|value| value.floats()?.first().map(|v| *v as f32))) {
                 Some(Some(value)) => edit.node().attrs.set("value", value),
                 Some(None) => {
-                    return Err(inexpressible(&SCHEMA, edit, "its value must be a constant f32 there"));
+                    return Err(inexpressible(&SCHEMA, edit, "its value must be a constant float there"));
                 }
                 None => {}
             }
@@ -273,6 +283,9 @@ mod tests {
         let (graph, node) = upgraded(&Pad, attrs, &[t(&[3], &[0f32; 3])], 10).unwrap();
         assert_eq!(input_ints(&graph, node, 1), Some(vec![1, 0]));
         assert_eq!(graph.constant(graph.node(node).input(2).unwrap()), Some(&Tensor::scalar(2.5f32)));
+        let attrs = Attrs::new().with("pads", vec![1i64, 0]).with("value", 2.5f32);
+        let (graph, node) = upgraded(&Pad, attrs, &[t(&[3], &[0f64; 3])], 2).unwrap();
+        assert_eq!(graph.constant(graph.node(node).input(2).unwrap()), Some(&Tensor::scalar(2.5f64)));
         let x = t(&[1, 3], &[0f32; 3]);
         let inputs = [x, Tensor::vector(vec![1i64, 2]), Tensor::scalar(0f32), Tensor::vector(vec![1i64])];
         let (graph, node) = downgraded(&Pad, Attrs::new(), &inputs, 10).unwrap();

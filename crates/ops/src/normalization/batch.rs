@@ -12,7 +12,7 @@ use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::versions::{add_node, input_rank, input_type, refuse, replace};
 use crate::view::{from_f32, from_f64, to_f64};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
-use fusebox_ir::{Attrs, Tensor};
+use fusebox_ir::{Attrs, Tensor, ValueId};
 use ndarray::Axis;
 
 static SCHEMA: Schema = Schema::onnx("BatchNormalization", &[1, 6, 7, 9, 14, 15], (5, 5), (1, 3)).with(&[
@@ -48,6 +48,14 @@ fn expand_per_element(edit: &mut Edit<'_>) -> Result<(), VersionError> {
     let scaled = add_node(edit, "Mul", &[normal, scale], none());
     replace(edit, "Add", &[scaled, bias], none());
     Ok(())
+}
+
+/// Whether anybody reads an output past the first.
+fn statistics_are_read(edit: &Edit<'_>) -> bool {
+    let readers = edit.graph.readers();
+    let is_read =
+        |value: &ValueId| edit.graph.outputs.contains(value) || !readers[value.0 as usize].is_empty();
+    edit.graph.node(edit.node).outputs.iter().skip(1).flatten().any(is_read)
 }
 
 impl Op for BatchNormalization {
@@ -106,11 +114,15 @@ impl Op for BatchNormalization {
         if edit.opset >= 14 {
             return Ok(());
         }
-        let asked = edit.node().outputs.iter().skip(1).flatten().count();
-        if asked > 0 {
+        // Exporters name these also where nobody reads them.
+        if edit.node().outputs.len() > 1 && statistics_are_read(edit) {
             let reason = "training outputs before opset 14 include saved statistics, which no later form has";
             return Err(refuse(edit, reason));
         }
+        let first: Vec<Option<ValueId>> = edit.node().outputs.iter().take(1).copied().collect();
+        let id = edit.node;
+        edit.graph.set_outputs(id, first);
+        edit.node().attrs.remove("is_test");
         let per_element = edit.node().attrs.remove("spatial").is_some_and(|a| a == fusebox_ir::Attr::Int(0));
         // With two axes there is one element per channel, and both readings agree.
         if edit.opset < 9 && per_element && input_rank(edit, 0) != Some(2) {
@@ -171,6 +183,21 @@ mod tests {
         ];
         let message = refusal(&BatchNormalization, &Attrs::new(), &inputs);
         assert_eq!(message, "input 1 must have one element per channel (2), its shape is [3]");
+    }
+
+    #[test]
+    fn old_statistics_that_nobody_reads_are_left_out() {
+        let x = t(&[1, 2], &[1f32, 2.0]);
+        let inputs = [x, channel([1.0; 2]), channel([0.0; 2]), channel([0.0; 2]), channel([1.0; 2])];
+        for is_read in [false, true] {
+            let (mut graph, node) = crate::forms::testing::node(&BatchNormalization, Attrs::new(), &inputs);
+            let outputs: Vec<_> = (0..5).map(|_| Some(graph.add_typed(fusebox_ir::Type::Unknown))).collect();
+            graph.outputs = outputs.iter().flatten().take(1 + usize::from(is_read)).copied().collect();
+            graph.set_outputs(node, outputs);
+            let result = BatchNormalization.upgrade(&mut Edit { graph: &mut graph, node, opset: 9 });
+            assert_eq!(result.is_err(), is_read);
+            assert_eq!(graph.node(node).outputs.len(), if is_read { 5 } else { 1 });
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::attributes::{INTS, int, text};
 use crate::inference::FLOATS;
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
+use crate::versions::refuse;
 use crate::view::{dispatch, one};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 use fusebox_ir::Tensor;
@@ -57,6 +58,12 @@ impl Op for AveragePool {
     }
 
     fn downgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        if edit.opset < 7 {
+            if edit.node().attrs.int_or("count_include_pad", 0) != 0 {
+                return Err(refuse(edit, "count_include_pad came with opset 7"));
+            }
+            edit.node().attrs.remove("count_include_pad");
+        }
         windows::downgrade(edit, 19, 10)
     }
 }
