@@ -246,3 +246,16 @@ fn multiplying_functions_are_stopped() {
     model.graph.outputs.truncate(1);
     assert!(matches!(expand_functions(&mut model), Err(ExpandError::TooManyNodes { .. })));
 }
+
+#[test]
+fn parts_of_a_split_that_nothing_reads_have_names() {
+    let text = "graph (%0: f32[6]) -> (%2) {
+  %1, _, %2 = Split(%0, i64[3]{1, 2, 3}) : f32[1], f32[3]
+}";
+    let graph = fusebox_ir::text::parse(text).unwrap();
+    let opsets = vec![OpsetImport { domain: String::new(), version: 18 }];
+    let read = write(&Model { graph, opsets, ir_version: 8, ..Model::default() }, Target::Onnx);
+    let (_, split) = read.graph.nodes().next().unwrap();
+    let names: Vec<&str> = split.outputs.iter().map(|o| read.graph.value(o.unwrap()).name.as_str()).collect();
+    assert!(names.iter().all(|name| !name.is_empty()), "{names:?}");
+}

@@ -32,7 +32,7 @@ impl Names {
     }
 
     /// A name that nothing in the model has: `base_0`, `base_1`, …
-    fn fresh(&mut self, base: &str) -> String {
+    pub(super) fn fresh(&mut self, base: &str) -> String {
         loop {
             let name = format!("{base}_{}", self.next);
             self.next += 1;

@@ -21,9 +21,15 @@ impl Writer<'_> {
         let name = |value: &Option<fusebox_ir::ValueId>| {
             value.map_or_else(String::new, |value| names[value.0 as usize].clone())
         };
+        let mut output: Vec<String> = node.outputs.iter().map(name).collect();
+        for (index, name) in output.iter_mut().enumerate() {
+            if name.is_empty() && must_be_named(node, index) {
+                *name = self.names.fresh("unused");
+            }
+        }
         let mut proto = NodeProto {
             input: node.inputs.iter().map(name).collect(),
-            output: node.outputs.iter().map(name).collect(),
+            output,
             name: node.name.clone(),
             op_type: node.op.name.to_string(),
             domain: node.op.domain.to_string(),
@@ -74,6 +80,15 @@ impl Writer<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether an output that nothing reads needs a name all the same: only optional ones may be absent, and the outputs of
+/// variadic operators are not optional (onnxruntime crashes on a Split without one).
+fn must_be_named(node: &Node, index: usize) -> bool {
+    fusebox_ops::op(&node.op).is_some_and(|op| {
+        let (fewest, most) = op.schema().outputs;
+        index < fewest || most == usize::MAX
+    })
 }
 
 fn list_position(name: &str) -> Option<(&str, usize)> {
