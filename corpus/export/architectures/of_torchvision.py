@@ -82,7 +82,6 @@ def _detector(name: str, size: int, **options: object) -> Architecture:
 
 
 ARCHITECTURES = [
-    _image("alexnet", "cnn"),
     _image("squeezenet1_1", "cnn"),
     Architecture("resnet_basic", "torchvision", "cnn", lambda: _resnet(False), images()),
     Architecture("resnext", "torchvision", "cnn", lambda: _resnet(True, groups=8, width_per_group=8), images()),
