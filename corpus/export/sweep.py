@@ -98,7 +98,13 @@ def export_dynamo(model, arguments: list, names: list, axes: list, opset: int, p
 
     shapes = tuple(axes) if any(axes) else None
     program = torch.onnx.export(
-        model, tuple(arguments), dynamo=True, opset_version=opset, input_names=names, dynamic_shapes=shapes, verbose=False
+        model,
+        tuple(arguments),
+        dynamo=True,
+        opset_version=opset,
+        input_names=names,
+        dynamic_shapes=shapes,
+        verbose=False,
     )
     program.save(str(path))
 
@@ -124,6 +130,20 @@ def attempts(exporter: str) -> list[tuple[Callable, bool]]:
     return [(export, True), (export, False)]
 
 
+def runs_larger(path: Path, architecture) -> None:  # noqa: ANN001
+    """Raises where sizes that the file calls dynamic were frozen in its operators: tracing a loop leaves its length."""
+    import onnxruntime
+
+    import architectures as table
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    given = zip(architecture.inputs, table.examples(architecture.inputs, larger=2), strict=True)
+    feeds = {each.name: value.numpy() for each, value in given}
+    session.run(None, {each.name: feeds[each.name] for each in session.get_inputs()})
+
+
 def one(name: str, exporter: str, out: Path) -> dict:
     """One export, in this process."""
     import warnings
@@ -132,6 +152,7 @@ def one(name: str, exporter: str, out: Path) -> dict:
     import torch
 
     import architectures as table
+
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -155,6 +176,8 @@ def one(name: str, exporter: str, out: Path) -> dict:
         try:
             with torch.no_grad():
                 export(model, arguments, names, axes, architecture.opset[exporter], path)
+            if dynamic:
+                runs_larger(path, architecture)
         except Exception as error:  # exporters raise anything
             reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())}"[:REASON])
             continue

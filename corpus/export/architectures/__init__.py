@@ -41,10 +41,11 @@ def mask(name: str = "attention_mask", dims: tuple[str, ...] = TOKENS) -> Input:
     return Input(name, dims, "int64", fill="ones")
 
 
-def examples(inputs: tuple[Input, ...], seed: int = 1) -> list[torch.Tensor]:
-    """One valid set of inputs. Masks hide the end of the second row."""
+def examples(inputs: tuple[Input, ...], seed: int = 1, larger: int = 0) -> list[torch.Tensor]:
+    """One valid set of inputs, of sizes larger by as many as asked. Masks hide the end of the second row."""
     generator = torch.Generator().manual_seed(seed)
-    found = [each.sample(SIZES, generator) for each in inputs]
+    sizes = {name: size + larger for name, size in SIZES.items()}
+    found = [each.sample(sizes, generator) for each in inputs]
     for each, value in zip(inputs, found, strict=True):
         if each.fill == "ones":
             value[-1, -2:] = 0

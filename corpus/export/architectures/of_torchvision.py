@@ -53,7 +53,6 @@ def _maxvit() -> nn.Module:
     return MaxVit((64, 64), 32, 4, [32, 64], [1, 1], 16, 0.0, num_classes=10)
 
 
-
 def _video(name: str, frames: int = 8, size: int = 32) -> Architecture:
     clip = (Input("video", ("batch", 3, frames, size, size)),)
     return Architecture(name, "torchvision", "video", lambda: _model(name, num_classes=10), clip)

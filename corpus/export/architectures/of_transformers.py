@@ -135,5 +135,7 @@ ARCHITECTURES = [
         max_length=64,
         num_mel_bins=32,
     ),
-    _of("encodec", "EncodecModel", "audio", (Input("input_values", ("batch", 1, 1600)),), num_filters=8, hidden_size=32),
+    _of(
+        "encodec", "EncodecModel", "audio", (Input("input_values", ("batch", 1, 1600)),), num_filters=8, hidden_size=32
+    ),
 ]
