@@ -170,7 +170,7 @@ impl Session {
             Some((ty.dtype, ty.sizes()?))
         };
         let signature: Signature = types.iter().map(found).collect();
-        self.executor.segment(&self.engine, &signature, &|ty| ty.substitute(&sizes))
+        self.executor.segment(&self.engine, &signature, &|ty| ty.substitute_symbols(&sizes))
     }
 }
 

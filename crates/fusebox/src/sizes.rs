@@ -172,13 +172,15 @@ pub fn specialize(
     Ok(graph)
 }
 
-/// Replaces symbols in all types of a graph.
+/// Replaces symbols in the types of a graph: everywhere in its inputs, elsewhere where a dim is nothing but the symbol.
 pub fn substitute(graph: &mut Graph, sizes: &Sizes) {
     let size = |name: &str| sizes.get(name).copied().map(Dim::known);
     for index in 0..graph.value_count() {
         let id = ValueId(u32::try_from(index).expect("ids are u32"));
         if let Type::Tensor(ty) = &graph.value(id).ty {
-            graph.value_mut(id).ty = ty.substitute(&size).into();
+            let is_input = graph.inputs.contains(&id);
+            let ty = if is_input { ty.substitute(&size) } else { ty.substitute_symbols(&size) };
+            graph.value_mut(id).ty = ty.into();
         }
     }
 }

@@ -48,6 +48,17 @@ impl TensorType {
         Some(self.shape.as_ref()?.iter().fold(Dim::known(1), |product, dim| product.mul(dim)))
     }
 
+    /// As [`TensorType::substitute`], but for dims that are a bare symbol; expressions stay as they are. What a file says
+    /// of values inside a graph need not be right where it calculates: exporters lose parentheses.
+    #[must_use]
+    pub fn substitute_symbols(&self, binding: &dyn Fn(&str) -> Option<Dim>) -> Self {
+        let one = |dim: &Dim| match dim.as_symbol() {
+            Some(name) => binding(name).unwrap_or_else(|| dim.clone()),
+            None => dim.clone(),
+        };
+        Self { dtype: self.dtype, shape: self.shape.as_ref().map(|shape| shape.iter().map(one).collect()) }
+    }
+
     /// Replaces symbols.
     #[must_use]
     pub fn substitute(&self, binding: &dyn Fn(&str) -> Option<Dim>) -> Self {

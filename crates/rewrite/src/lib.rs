@@ -5,6 +5,7 @@
 //! user of egg. Start at [`optimize()`], then `engine` for the phases and `lang` for the language.
 
 mod apply;
+mod control;
 pub mod egraph;
 mod emit;
 mod engine;

@@ -1,6 +1,7 @@
 //! The rewriter as a whole: type, import, saturate, extract, emit, verify.
 
 use crate::apply::Log;
+use crate::control;
 use crate::egraph::import::{Imported, import};
 use crate::egraph::node::ENode;
 use crate::emit::{Emitted, Source, emit, provenance};
@@ -47,10 +48,7 @@ pub fn optimize(
     options: &Options,
 ) -> Result<Report, RewriteError> {
     graph.verify().map_err(|source| RewriteError::Verify { when: "before rewriting", source })?;
-    let mut typed = graph.clone();
-    fusebox_ops::infer_graph(&mut typed, functions)
-        .map_err(|source| RewriteError::Type { when: "before rewriting", source })?;
-    let (new, report) = run(typed, functions, rules, options, 0)?;
+    let (new, report) = run(graph.clone(), functions, rules, options, 0)?;
     new.verify().map_err(|source| RewriteError::Verify { when: "after rewriting", source })?;
     *graph = new;
     Ok(report)
@@ -66,7 +64,17 @@ fn run(
     options: &Options,
     depth: usize,
 ) -> Result<(Graph, Report), RewriteError> {
+    let before = |source| RewriteError::Type { when: "before rewriting", source };
+    let mut typing = fusebox_ops::infer_graph(&mut graph, functions).map_err(before)?;
     let mut report = Report { before: totals(&graph, &options.machine), ..Report::default() };
+    // What is inlined may hold control flow in turn; each round uses up one level of it.
+    for _ in 0..MAX_DEPTH {
+        if control::resolve(&mut graph, &typing) == 0 {
+            break;
+        }
+        typing = fusebox_ops::infer_graph(&mut graph, functions).map_err(before)?;
+    }
+    control::sink_constants(&mut graph);
     let mut inner = Vec::new();
     if depth < MAX_DEPTH {
         inner = regions(&mut graph, functions, rules, options, depth)?;
@@ -101,7 +109,22 @@ fn run(
     report.limits.sort();
     report.limits.dedup();
     inner.into_iter().for_each(|r| report.absorb(r));
+    // Folding may have made conditions known.
+    if depth < MAX_DEPTH && has_regions(&new) {
+        let typing = fusebox_ops::infer_graph(&mut new, functions)
+            .map_err(|source| RewriteError::Type { when: "after rewriting", source })?;
+        if control::resolve(&mut new, &typing) > 0 {
+            let (again, second) = run(new, functions, rules, options, depth + 1)?;
+            report.after = second.after;
+            report.absorb(Report { before: Totals::default(), after: Totals::default(), ..second });
+            return Ok((again, report));
+        }
+    }
     Ok((new, report))
+}
+
+fn has_regions(graph: &Graph) -> bool {
+    graph.nodes().any(|(_, node)| !node.regions.is_empty())
 }
 
 /// Chooses the cheapest program of the e-graph and builds its graph.
