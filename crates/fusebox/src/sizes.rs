@@ -185,6 +185,17 @@ pub fn substitute(graph: &mut Graph, sizes: &Sizes) {
     }
 }
 
+/// As [`substitute`], in a graph whose types were inferred: expressions are right everywhere.
+pub fn substitute_typed(graph: &mut Graph, sizes: &Sizes) {
+    let size = |name: &str| sizes.get(name).copied().map(Dim::known);
+    for index in 0..graph.value_count() {
+        let id = ValueId(u32::try_from(index).expect("ids are u32"));
+        if let Type::Tensor(ty) = &graph.value(id).ty {
+            graph.value_mut(id).ty = ty.substitute(&size).into();
+        }
+    }
+}
+
 fn is_well_typed(graph: &Graph, functions: &[Function], sizes: &Sizes) -> bool {
     specialize(graph, functions, sizes).is_ok()
 }

@@ -37,7 +37,7 @@ pub fn of_node(graph: &Graph, node: &Node) -> Cost {
 /// Work of a typed graph with sizes for its symbols.
 pub fn of_graph(graph: &Graph, sizes: &Sizes) -> Work {
     let mut graph = graph.clone();
-    sizes::substitute(&mut graph, sizes);
+    sizes::substitute_typed(&mut graph, sizes);
     let mut work = Work { nodes: graph.total_node_count(), ..Work::default() };
     let mut constants = BTreeSet::new();
     for (_, node) in graph.nodes() {
