@@ -1,6 +1,7 @@
 //! The ledger: what does not pass and why, one line per case and route, sorted.
 //!
-//! A line is `group/name route: reason`. Lines that begin with `#` are kept where they stand at the top.
+//! A line is `group/name route: reason`. A reason in brackets is the message of the run, which an update replaces; any
+//! other was written by a person and is kept. Lines that begin with `#` are kept where they stand at the top.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -98,12 +99,14 @@ impl Ledger {
         }
     }
 
-    /// Brings the rows in line with what was found; a row that stays keeps its reason.
+    /// Brings the rows in line with what was found; a row that stays keeps the reason that a person gave it.
     pub fn update(&mut self, failed: &BTreeMap<Key, String>, tried: impl Fn(&Key) -> bool) {
         self.rows.retain(|key, _| !tried(key) || failed.contains_key(key));
         for (key, message) in failed {
-            let short = || message.chars().take(MAX_REASON).collect();
-            self.rows.entry(key.clone()).or_insert_with(short);
+            let reason = self.rows.entry(key.clone()).or_default();
+            if reason.is_empty() || reason.starts_with('[') {
+                *reason = format!("[{}]", message.chars().take(MAX_REASON).collect::<String>());
+            }
         }
     }
 }
@@ -135,7 +138,12 @@ mod tests {
         );
         assert!(ledger.compare(&failed, |k| k.0 == "node/b").passing.is_empty());
         ledger.update(&failed, |_| true);
-        assert_eq!(ledger.text(), "node/b reference: why\nnode/c reference: other\n");
+        assert_eq!(ledger.text(), "node/b reference: why\nnode/c reference: [other]\n");
+        ledger.update(&[(key("node/c"), "again".into())].into(), |_| true);
+        assert_eq!(ledger.text(), "node/c reference: [again]\n");
+        ledger.update(&failed, |_| true);
+        ledger.update(&[(key("node/b"), "later".into())].into(), |k| k.0 == "node/b");
+        assert_eq!(ledger.text(), "node/b reference: [later]\nnode/c reference: [other]\n");
         assert!(ledger.compare(&failed, |_| true).is_empty());
     }
 }

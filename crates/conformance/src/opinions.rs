@@ -8,7 +8,7 @@ use crate::case::{self, Case};
 use crate::ledger::Key;
 use crate::route::{caught, one_line};
 use crate::sweep::each;
-use fusebox_ir::{DType, Dim, Graph, Model, TensorType, Type, ValueId};
+use fusebox_ir::{DType, Dim, Graph, Model, TensorType, Type, Value, ValueId};
 use fusebox_onnx::LoadOptions;
 use fusebox_ops::{Datum, Interpreter};
 use std::cell::RefCell;
@@ -130,7 +130,10 @@ fn ours(path: &Path) -> Result<Types, String> {
     let mut model = fusebox_onnx::load(path, &LoadOptions::default()).map_err(|e| format!("import: {e}"))?;
     strip(&mut model);
     fusebox_ops::infer_graph(&mut model.graph, &model.functions).map_err(|e| format!("infer: {e}"))?;
-    Ok(model.graph.values().map(|(_, value)| (value.name.clone(), value.ty.clone())).collect())
+    // What import cut off, such as a mask that nothing reads, has no type of its own.
+    let is_computed = |value: &Value| value.producer.is_some();
+    let values = model.graph.values().map(|(_, value)| value).filter(|value| is_computed(value));
+    Ok(values.map(|value| (value.name.clone(), value.ty.clone())).collect())
 }
 
 fn strip(model: &mut Model) {

@@ -58,6 +58,11 @@ pub(crate) fn copy_cost(shapes: &Shapes<'_>) -> Cost {
     Cost { flops: 0.0, bytes: 2.0 * shapes.outputs.iter().enumerate().map(written).sum::<f64>() }
 }
 
+/// Elements of a vector of sizes: as expressions where they are known, fresh ones where only their number is.
+pub(crate) fn sizes_or_fresh(cx: &Infer<'_>, index: usize) -> Option<Vec<Dim>> {
+    cx.dims(index).or_else(|| Some(fresh_dims(cx, length_of(cx, index)?).to_vec()))
+}
+
 #[cfg(test)]
 pub(crate) mod testing {
     //! Typing of one node over symbolic inputs.

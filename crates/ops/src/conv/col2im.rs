@@ -7,7 +7,7 @@ use crate::movement::cast;
 use crate::number::Number;
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::{checked_count, span};
-use crate::sizes::unknown;
+use crate::sizes::{sizes_or_fresh, unknown};
 use crate::view::{dispatch, one};
 use crate::window::{Axis, Window};
 use crate::{Datum, EvalError, InferError, Shapes};
@@ -85,7 +85,7 @@ impl Op for Col2Im {
 
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
         let Some(x) = cx.tensor(0) else { return Ok(unknown(cx)) };
-        let (Some(image), Some(block)) = (cx.dims(1), cx.dims(2)) else {
+        let (Some(image), Some(block)) = (sizes_or_fresh(cx, 1), sizes_or_fresh(cx, 2)) else {
             return Ok(vec![TensorType::unranked(x.dtype).into()]);
         };
         if x.rank().is_some_and(|rank| rank != 3) || image.len() != block.len() {

@@ -14,7 +14,7 @@ use crate::sizes::unknown;
 use crate::versions::{exists, refuse};
 use crate::view::{from_f64, one, to_f64};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError, axis};
-use fusebox_ir::{DType, Dim, Tensor, TensorType};
+use fusebox_ir::{DType, Dim, Shape, Tensor, TensorType};
 use ndarray::{Array, ArrayD, Axis, IxDyn};
 
 static SCHEMA: Schema =
@@ -86,6 +86,16 @@ fn signal_axis(given: i64, rank: usize) -> Result<usize, InferError> {
     Ok(at)
 }
 
+/// Type when the axis is known at run time only: which size changes is open, the number of parts is not.
+fn along_unknown(cx: &Infer<'_>, dtype: DType, shape: &Shape) -> TensorType {
+    let onesided = cx.attrs.int_or("onesided", 0) != 0;
+    let parts = if onesided && cx.attrs.int_or("inverse", 0) != 0 { 1 } else { 2 };
+    let changes = onesided || cx.input(1).is_some();
+    let signal = &shape[..shape.len().saturating_sub(1)];
+    let size = |dim: &Dim| if changes { (cx.fresh)() } else { dim.clone() };
+    TensorType::new(dtype, signal.iter().map(size).chain([Dim::known(parts)]))
+}
+
 impl Op for Dft {
     fn schema(&self) -> &'static Schema {
         &SCHEMA
@@ -96,9 +106,8 @@ impl Op for Dft {
         let Some(x) = cx.tensor(0) else { return Ok(unknown(cx)) };
         let at =
             if cx.input(2).is_some() { cx.integers(2).and_then(|a| a.first().copied()) } else { Some(-2) };
-        let (Some(shape), Some(at)) = (&x.shape, at) else {
-            return Ok(vec![TensorType::unranked(x.dtype).into()]);
-        };
+        let Some(shape) = &x.shape else { return Ok(vec![TensorType::unranked(x.dtype).into()]) };
+        let Some(at) = at else { return Ok(vec![along_unknown(cx, x.dtype, shape).into()]) };
         let at = signal_axis(at, shape.len())?;
         let inverse = cx.attrs.int_or("inverse", 0) != 0;
         let onesided = cx.attrs.int_or("onesided", 0) != 0;

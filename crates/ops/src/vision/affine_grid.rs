@@ -6,6 +6,7 @@ use crate::attributes::int;
 use crate::inference::{FLOATS, expect};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::select::checked_count;
+use crate::sizes::sizes_or_fresh;
 use crate::view::{from_f64, one, to_f64};
 use crate::{Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{DType, Dim, TensorType};
@@ -32,13 +33,16 @@ impl Op for AffineGrid {
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
         expect(cx, 0, FLOATS)?;
         let Some(theta) = cx.tensor(0) else { return Ok(crate::sizes::unknown(cx)) };
-        let Some(size) = cx.dims(1) else { return Ok(vec![TensorType::unranked(theta.dtype).into()]) };
+        let Some(size) = sizes_or_fresh(cx, 1) else {
+            return Ok(vec![TensorType::unranked(theta.dtype).into()]);
+        };
         if size.len() != 4 && size.len() != 5 {
             let reason = format!("size must hold batch, channels and 2 or 3 sizes, it holds {}", size.len());
             return Err(InferError::shape(reason));
         }
         let spatial = size[2..].iter().cloned();
-        let dims = [size[0].clone()].into_iter().chain(spatial).chain([Dim::known(size.len() as i64 - 2)]);
+        let batch = theta.shape.as_ref().map_or(&size[0], |shape| &shape[0]);
+        let dims = [batch.clone()].into_iter().chain(spatial).chain([Dim::known(size.len() as i64 - 2)]);
         Ok(vec![TensorType::new(theta.dtype, dims).into()])
     }
 
