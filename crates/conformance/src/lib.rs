@@ -3,8 +3,8 @@
 //! `cargo run -p fusebox-conformance` makes a Python environment and the cases below target/conformance (once), runs all
 //! of them, prints the table, and fails when a case of [`ledger`](crate::ledger) passes or another one fails.
 //! `-- --case test_lstm` runs the cases whose `group/name` contains a text and prints what each route says, `--route
-//! reference` keeps to one route, `--update` rewrites the ledger and keeps the reasons that people wrote into it (those that are not in brackets),
-//! `-- opinions` compares type inference with that of onnx and onnx-ir.
+//! reference` keeps to one route, `--update` rewrites the ledger and keeps the reasons that people wrote into it (those
+//! without brackets), `-- opinions` compares type inference with that of onnx and onnx-ir.
 //!
 //! Owns what counts as a pass. Refuses to know operators: a case is bytes, a tolerance and a route, never a name that is
 //! treated otherwise. Cases come from `generate.py`, ONNX Runtime's answers from `peer.py`.

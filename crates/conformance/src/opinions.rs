@@ -251,7 +251,7 @@ fn parse(text: &str) -> Option<Type> {
         _ => {}
     }
     let (dtype, dims) = (DType::from_name(head)?, rest.strip_suffix(']')?);
-    let dim = |text: &str| text.trim().parse().map_or_else(|_| Dim::symbol("?"), Dim::known);
+    let dim = |text: &str| text.trim().parse().map_or_else(|_| Dim::symbol("any"), Dim::known);
     Some(match dims {
         ".." => TensorType::unranked(dtype).into(),
         "" => TensorType::new(dtype, []).into(),
@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(verdict("f32[2, n]", "f32[2,?]"), None);
         assert_eq!(verdict("f32[2, 3]", "f32[2,?]"), None);
         assert_eq!(verdict("seq(f32[..])", "seq(f32[..])"), None);
-        assert!(verdict("f32[2, n]", "f32[2,3]").unwrap().starts_with("weaker: ours f32[2, ?]"));
+        assert!(verdict("f32[2, n]", "f32[2,3]").unwrap().starts_with("weaker: ours f32[2, any]"));
         assert!(verdict("f32[2, 4]", "f32[2,3]").unwrap().starts_with("another size"));
         assert!(verdict("f32[2]", "f32[2,3]").unwrap().starts_with("another rank"));
         assert!(verdict("f32[]", "i64[]").unwrap().starts_with("another element type"));

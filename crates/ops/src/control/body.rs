@@ -117,6 +117,7 @@ fn widen(
                 (Type::Tensor(a), Type::Tensor(b)) if round < 3 => widen_one(cx, a, b, widened),
                 (Type::Tensor(a), Type::Tensor(b)) if a.dtype == b.dtype && a.shape == b.shape => None,
                 (a, b) if a == b => None,
+                (Type::Sequence(_), Type::Sequence(_)) if round == 0 => Some(join(before, &after.ty, cx)),
                 (a, _) => Some(without_sizes(a)).filter(|loose| loose != a),
             };
             if let Some(next) = next {
@@ -154,7 +155,11 @@ fn widen_one(
 
 /// The type without its sizes: what stays true over iterations that may change them.
 pub(super) fn without_sizes(ty: &Type) -> Type {
-    ty.tensor().map_or(Type::Unknown, |tensor| TensorType::unranked(tensor.dtype).into())
+    match ty {
+        Type::Tensor(tensor) => TensorType::unranked(tensor.dtype).into(),
+        Type::Sequence(inner) => Type::Sequence(Box::new(without_sizes(inner))),
+        _ => Type::Unknown,
+    }
 }
 
 /// Joins the values of an output over all iterations along a new axis; `declared` gives the type when there were none.

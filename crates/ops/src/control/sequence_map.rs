@@ -6,26 +6,11 @@
 use super::body::{infer, region, run};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::{Cost, Datum, EvalError, InferError, Shapes};
-use fusebox_ir::{TensorType, Type};
+use fusebox_ir::Type;
 
 static SCHEMA: Schema = Schema::onnx("SequenceMap", &[17], (1, usize::MAX), (1, usize::MAX));
 
 pub(crate) struct SequenceMap;
-
-/// The type without sizes, which may change from element to element.
-fn unsized_type(ty: &Type) -> Type {
-    match ty {
-        Type::Tensor(tensor) => {
-            let known = |shape: &fusebox_ir::types::Shape| shape.iter().all(|dim| dim.value().is_some());
-            if tensor.shape.as_ref().is_some_and(known) {
-                ty.clone()
-            } else {
-                TensorType::unranked(tensor.dtype).into()
-            }
-        }
-        other => other.clone(),
-    }
-}
 
 impl Op for SequenceMap {
     fn schema(&self) -> &'static Schema {
@@ -40,7 +25,8 @@ impl Op for SequenceMap {
             None => Type::Unknown,
         };
         let formals: Vec<Type> = cx.inputs.iter().map(formal).collect();
-        let sequence = |inferred: Inferred| match unsized_type(&inferred.ty) {
+        // A symbol among an element's sizes is another number for each element: `SequenceAt` reads it so.
+        let sequence = |inferred: Inferred| match inferred.ty {
             Type::Unknown => Inferred::default(),
             ty => Type::Sequence(Box::new(ty)).into(),
         };
@@ -85,7 +71,7 @@ impl Op for SequenceMap {
 mod tests {
     use super::super::testing::Outer;
     use super::*;
-    use fusebox_ir::{Attrs, Builder, DType, Tensor};
+    use fusebox_ir::{Attrs, Builder, DType, Tensor, TensorType};
 
     /// Adds what is given to every element, and gives the element itself.
     fn body() -> fusebox_ir::Graph {
