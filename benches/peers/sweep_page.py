@@ -1,5 +1,6 @@
 """The sweep's rows as a page of the book."""
 
+import re
 from collections import Counter, defaultdict
 
 FAMILIES = {
@@ -135,4 +136,5 @@ def page(rows: list[dict], refused: list[dict]) -> str:
 
 
 def cell(text: str) -> str:
+    text = re.sub(r"\x1b?\[\d+m", "", text)
     return text.replace("|", "/").replace("<", "&lt;")[:200]

@@ -59,6 +59,12 @@ pub static FUNCTIONS: &[Function] = &[
         doc: "whether all operands are constants",
         call: constant,
     },
+    Function {
+        name: "contraction",
+        arity: (1, 1),
+        doc: "of an Einsum equation over two operands that is a product of matrices: nn, or nt where the second is transposed",
+        call: contraction,
+    },
     Function { name: "dim", arity: (2, 2), doc: "size along an axis", call: dim },
     Function {
         name: "dims",
@@ -211,6 +217,11 @@ fn around_transpose(egraph: &Egg, args: &[Value]) -> Option<Value> {
     let (x, inner, y) = (sizes(egraph, &args[0])?, sizes(egraph, &args[1])?, sizes(egraph, &args[3])?);
     let (shape, perm) = shapes::around_transpose(&x, &inner, &perm, &y)?;
     Some(Value::List(vec![Value::dims(shape), Value::ints(perm.into_iter().map(|a| a as i64))]))
+}
+
+fn contraction(_: &Egg, args: &[Value]) -> Option<Value> {
+    let Value::Str(equation) = &args[0] else { return None };
+    Some(Value::Str(shapes::contraction(equation)?.into()))
 }
 
 fn holds(_: &Egg, args: &[Value]) -> Option<Value> {

@@ -2,6 +2,7 @@
 //! Reshape, and when an operand broadcasts without enlarging the other.
 
 use fusebox_ir::Dim;
+use std::collections::BTreeSet;
 
 /// A factor that two shapes of equal product share, with the axis of each that it belongs to.
 #[derive(Clone, Debug, PartialEq)]
@@ -188,6 +189,29 @@ fn never_enlarges(small: &Dim, large: &Dim) -> Option<bool> {
     }
 }
 
+/// Which product of matrices an Einsum equation is: `nn`, or `nt` where the second operand is transposed. The labels
+/// before the last two are the same and in the same order on all sides; an ellipsis is not looked into.
+pub(crate) fn contraction(equation: &str) -> Option<&'static str> {
+    let plain: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
+    let (inputs, output) = plain.split_once("->")?;
+    let (left, right) = inputs.split_once(',')?;
+    let [left, right, output] = [left, right, output].map(|labels| labels.chars().collect::<Vec<_>>());
+    let batch = output.len().checked_sub(2)?;
+    let all: BTreeSet<char> = left.iter().chain(&right).copied().collect();
+    let is_plain = all.len() == batch + 3 && all.iter().all(char::is_ascii_alphabetic);
+    let is_aligned =
+        [&left, &right].iter().all(|side| side.len() == output.len() && side[..batch] == output[..batch]);
+    if !is_plain || !is_aligned {
+        return None;
+    }
+    let (row, column, inner) = (output[batch], output[batch + 1], left[batch + 1]);
+    match (left[batch] == row, &right[batch..]) {
+        (true, [a, b]) if [*a, *b] == [inner, column] => Some("nn"),
+        (true, [a, b]) if [*a, *b] == [column, inner] => Some("nt"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,5 +273,17 @@ mod tests {
         assert_eq!(broadcasts(&dims("b,1,1,s"), &dims("b,12,s,s")), Some(true));
         assert_eq!(broadcasts(&dims("5,1"), &dims("1")), Some(false));
         assert_eq!(broadcasts(&dims("1,1"), &dims("3")), Some(false));
+    }
+
+    #[test]
+    fn equations_that_are_products() {
+        assert_eq!(contraction("B G H I D, B G H J D -> B G H I J"), Some("nt"));
+        assert_eq!(contraction("bhij,bhjd->bhid"), Some("nn"));
+        assert_eq!(contraction("ij,jk->ik"), Some("nn"));
+        for other in
+            ["bhij,bjhd->bhid", "bij,jk->bik", "ii,ij->ij", "...ij,...jk->...ik", "ij,jk->ki", "bij->bi"]
+        {
+            assert_eq!(contraction(other), None, "{other}");
+        }
     }
 }
