@@ -81,7 +81,11 @@ impl Choices<'_> {
             let strings = (0..count).map(|_| self.text().into_bytes()).collect();
             return Tensor::from_strings(shape, strings).unwrap();
         }
-        let bound = if dtype == DType::Bool { 2 } else { 256 };
+        let bound = match dtype {
+            DType::Bool => 2,
+            dtype if dtype.is_six_bits() => 64,
+            _ => 256,
+        };
         let bytes: Vec<u8> = (0..dtype.bytes_for(count).unwrap()).map(|_| self.pick(bound) as u8).collect();
         Tensor::from_bytes(dtype, shape, bytes.into()).unwrap()
     }
