@@ -6,6 +6,7 @@ use crate::egraph::analysis::{Egg, Known};
 use crate::shapes;
 use crate::value::{Operand, Value};
 use fusebox_ir::{DType, Dim, Tensor};
+use std::collections::BTreeSet;
 
 /// A function of the table.
 #[derive(Debug)]
@@ -46,6 +47,12 @@ pub static FUNCTIONS: &[Function] = &[
         arity: (3, 3),
         doc: "for Reshape(Transpose[perm](x)) with the result's shape: the shape to give x, the perm after it, and whether no Reshape is left",
         call: before_transpose,
+    },
+    Function {
+        name: "between_axes",
+        arity: (3, 3),
+        doc: "for Squeeze(Transpose[perm](Unsqueeze(x))): the perm that does the same alone, when the axes taken away are those added; axes from the front",
+        call: between_axes,
     },
     Function {
         name: "broadcasts",
@@ -222,6 +229,20 @@ fn around_transpose(egraph: &Egg, args: &[Value]) -> Option<Value> {
 fn contraction(_: &Egg, args: &[Value]) -> Option<Value> {
     let Value::Str(equation) = &args[0] else { return None };
     Some(Value::Str(shapes::contraction(equation)?.into()))
+}
+
+fn between_axes(_: &Egg, args: &[Value]) -> Option<Value> {
+    let positions = |value: &Value| -> Option<Vec<usize>> {
+        value.as_ints()?.into_iter().map(|a| usize::try_from(a).ok()).collect()
+    };
+    let (added, perm, taken) = (positions(&args[0])?, positions(&args[1])?, positions(&args[2])?);
+    let gone: Option<BTreeSet<usize>> = taken.iter().map(|axis| perm.get(*axis).copied()).collect();
+    if gone? != added.iter().copied().collect() {
+        return None;
+    }
+    let kept = perm.iter().filter(|axis| !added.contains(axis));
+    let moved = kept.map(|axis| (axis - added.iter().filter(|a| *a < axis).count()) as i64);
+    Some(Value::ints(moved))
 }
 
 fn holds(_: &Egg, args: &[Value]) -> Option<Value> {
