@@ -151,6 +151,12 @@ pub static FUNCTIONS: &[Function] = &[
         call: uniform,
     },
     Function {
+        name: "wide",
+        arity: (1, 1),
+        doc: "whether elements are floats whose range f32 or a wider type has, so that a scale may move; f16 overflows at 65504",
+        call: wide,
+    },
+    Function {
         name: "without",
         arity: (2, 2),
         doc: "a list without the elements at given positions",
@@ -333,6 +339,10 @@ fn kind(egraph: &Egg, value: &Value, of: fn(DType) -> bool) -> Option<Value> {
 
 fn float(egraph: &Egg, args: &[Value]) -> Option<Value> {
     kind(egraph, &args[0], DType::is_float)
+}
+
+fn wide(egraph: &Egg, args: &[Value]) -> Option<Value> {
+    kind(egraph, &args[0], |dtype| matches!(dtype, DType::F32 | DType::F64 | DType::BF16))
 }
 
 fn integer(egraph: &Egg, args: &[Value]) -> Option<Value> {
