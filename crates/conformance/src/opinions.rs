@@ -2,13 +2,13 @@
 //!
 //! All see the same files, stripped of the types that they declare beyond their inputs. A disagreement is another element
 //! type, rank or size, or a rank or size that only the other one knows. Where ours knows more there is nothing to say.
-//! Reference evaluation of the case's data is the judge: what contradicts it is wrong, ours first of all.
+//! Reference evaluation of the case's data, or of drawn inputs, is the judge: what contradicts it is wrong, ours first of all.
 
 use crate::case::{self, Case};
 use crate::ledger::Key;
 use crate::route::{caught, one_line};
 use crate::sweep::each;
-use fusebox_ir::{DType, Dim, Graph, Model, TensorType, Type, Value, ValueId};
+use fusebox_ir::{DType, Dim, Graph, Model, Tensor, TensorType, Type, Value, ValueId};
 use fusebox_onnx::LoadOptions;
 use fusebox_ops::{Datum, Interpreter};
 use std::cell::RefCell;
@@ -71,7 +71,7 @@ fn look_at(subject: &Subject, onnx: Option<&Types>) -> Opinions {
             return found;
         }
     };
-    let truth = subject.data.as_deref().map_or_else(Types::new, |data| evaluated(&subject.path, data));
+    let truth = evaluated(&subject.path, subject.data.as_deref());
     found.source(&subject.id, "evaluation", &types, &truth, &Types::new());
     if let Some(onnx) = onnx {
         found.source(&subject.id, "onnx", &types, onnx, &truth);
@@ -143,13 +143,34 @@ fn strip(model: &mut Model) {
     }
 }
 
-/// Types of the values of the main graph as evaluation of the first data set makes them, as far as it gets.
-fn evaluated(path: &Path, data: &Path) -> Types {
+/// Constants beyond which a model without data is not evaluated: the reference is written for clarity, not for speed.
+const MOST_ELEMENTS: usize = 1 << 16;
+
+/// Inputs of the first data set, or drawn ones for a small model that has none.
+fn inputs(model: &Model, data: Option<&Path>) -> Result<Vec<Option<Datum>>, String> {
+    if let Some(data) = data {
+        return Ok(case::data_sets(data, &model.graph)?.swap_remove(0).in_order(&model.graph));
+    }
+    let elements = model.graph.values().filter_map(|(_, value)| value.constant.as_ref()).map(Tensor::len);
+    if elements.sum::<usize>() > MOST_ELEMENTS {
+        return Err("too large".into());
+    }
+    let drawn = fusebox::inputs::generate(&model.clone().into(), &fusebox::inputs::DrawOptions::default());
+    let drawn = drawn.map_err(|e| e.to_string())?;
+    let feeds = drawn.feeds();
+    let of = |id: &ValueId| {
+        let name = &model.graph.value(*id).name;
+        feeds.iter().find(|(fed, _)| fed == name).map(|(_, tensor)| Datum::from(tensor.clone()))
+    };
+    Ok(model.graph.inputs.iter().map(of).collect())
+}
+
+/// Types of the values of the main graph as evaluation makes them, as far as it gets.
+fn evaluated(path: &Path, data: Option<&Path>) -> Types {
     let seen = RefCell::new(Types::new());
     let outcome = caught(|| {
         let model = fusebox_onnx::load(path, &LoadOptions::default()).map_err(|e| e.to_string())?;
-        let set = case::data_sets(data, &model.graph)?.swap_remove(0);
-        let inputs = set.in_order(&model.graph);
+        let inputs = inputs(&model, data)?;
         let observe = |graph: &Graph, id: ValueId, datum: &Datum| {
             seen.borrow_mut().insert(graph.value(id).name.clone(), type_of(datum));
         };
