@@ -1,4 +1,7 @@
 //! Tensors in NumPy's files: `.npy` in, `.npz` out.
+//!
+//! NumPy has no floats below 16 bits and no integers below 8: an array of bytes given for such an input holds one code (of
+//! small integers, one value) per element, and such outputs are written likewise.
 
 use crate::failure::Failure;
 use fusebox::{DType, Tensor};
@@ -84,8 +87,49 @@ fn row_major(bytes: &[u8], shape: &[usize], width: usize) -> Vec<u8> {
     out
 }
 
-/// A tensor given for an input: half-width inputs may be given as f32, which NumPy has.
+/// Whether NumPy lacks the type and a byte holds an element.
+fn fits_byte(dtype: DType) -> bool {
+    dtype.bits() <= 8 && !matches!(dtype, DType::U8 | DType::I8 | DType::Bool | DType::String)
+}
+
+/// One byte per element, packed where the type is smaller.
+fn packed(tensor: &Tensor, dtype: DType) -> Option<Tensor> {
+    let bits = dtype.bits();
+    let bytes = if bits == 8 {
+        tensor.data().to_vec()
+    } else {
+        let mask = (1u8 << bits) - 1;
+        let byte = |part: &[u8]| part.iter().rev().fold(0u8, |byte, code| byte << bits | code & mask);
+        tensor.data().chunks(8 / bits).map(byte).collect()
+    };
+    Tensor::from_bytes(dtype, tensor.shape().to_vec(), bytes.into()).ok()
+}
+
+/// The elements of a type that NumPy lacks, one byte each; signed integers keep their sign.
+fn unpacked(tensor: &Tensor) -> Vec<u8> {
+    let bits = tensor.dtype().bits();
+    if bits == 8 {
+        return tensor.data().to_vec();
+    }
+    let (per_byte, shift) = (8 / bits, 8 - bits);
+    let element = |index: usize| {
+        let code = tensor.data()[index / per_byte] >> (index % per_byte * bits) << shift;
+        if matches!(tensor.dtype(), DType::I4 | DType::I2) {
+            (code.cast_signed() >> shift).cast_unsigned()
+        } else {
+            code >> shift
+        }
+    };
+    (0..tensor.len()).map(element).collect()
+}
+
+/// A tensor given for an input: half-width inputs may be given as f32, which NumPy has, smaller ones as bytes.
 pub(crate) fn as_declared(tensor: Tensor, declared: Option<DType>) -> Tensor {
+    if let Some(small) = declared.filter(|dtype| fits_byte(*dtype))
+        && matches!(tensor.dtype(), DType::U8 | DType::I8)
+    {
+        return packed(&tensor, small).unwrap_or(tensor);
+    }
     let Some(values) = (tensor.dtype() == DType::F32).then(|| tensor.elements::<f32>().ok()).flatten() else {
         return tensor;
     };
@@ -155,6 +199,11 @@ fn add(
             let truths: Vec<bool> = tensor.data().iter().map(|byte| *byte != 0).collect();
             put(writer, name, tensor.shape(), &truths)
         }
+        DType::I4 | DType::I2 => {
+            let values: Vec<i8> = unpacked(tensor).into_iter().map(u8::cast_signed).collect();
+            put(writer, name, tensor.shape(), &values)
+        }
+        small if fits_byte(small) => put(writer, name, tensor.shape(), &unpacked(tensor)),
         _ => Err(None),
     }
 }
@@ -172,6 +221,18 @@ fn put<T: WritableElement>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn types_that_numpy_lacks_are_bytes() {
+        for (dtype, codes) in
+            [(DType::I4, [0xf9u8, 7, 0xff]), (DType::F8E5M2, [0x7c, 0, 0x81]), (DType::U2, [3, 0, 1])]
+        {
+            let given = Tensor::from_vec(vec![3], codes.to_vec()).unwrap();
+            let small = as_declared(given, Some(dtype));
+            assert_eq!(small.dtype(), dtype);
+            assert_eq!(unpacked(&small), codes);
+        }
+    }
 
     #[test]
     fn fortran_order_becomes_row_major() {

@@ -1,7 +1,9 @@
 //! Elements from a seed, by integer arithmetic and single rounded operations: the same on every machine.
 
 use super::Role;
-use fusebox_ir::{DType, Tensor, tensor::element_count};
+use fusebox_ir::tensor::{TensorError, element_count};
+use fusebox_ir::{DType, Tensor};
+use fusebox_ops::minifloat::{self, Rounding};
 use half::{bf16, f16};
 
 /// Most elements that are drawn for one input.
@@ -134,9 +136,24 @@ fn floats(dtype: DType, shape: &[usize], values: Vec<f32>) -> Option<Tensor> {
         DType::F64 => Tensor::from_vec(shape, values.into_iter().map(f64::from).collect()),
         DType::F16 => Tensor::from_vec(shape, values.into_iter().map(f16::from_f32).collect()),
         DType::BF16 => Tensor::from_vec(shape, values.into_iter().map(bf16::from_f32).collect()),
-        _ => return None,
+        small => {
+            let code = |value: &f32| minifloat::encode(small, f64::from(*value), Rounding::default());
+            packed(small, shape, values.iter().map(code).collect::<Option<_>>()?)
+        }
     }
     .ok()
+}
+
+/// Elements that lie in a byte each, packed where the type is smaller.
+fn packed(dtype: DType, shape: Vec<usize>, codes: Vec<u8>) -> Result<Tensor, TensorError> {
+    let bits = dtype.bits();
+    if bits >= 8 {
+        return Tensor::from_bytes(dtype, shape, codes.into());
+    }
+    let mask = (1u8 << bits) - 1;
+    let byte = |part: &[u8]| part.iter().rev().fold(0u8, |byte, code| byte << bits | code & mask);
+    let bytes: Vec<u8> = codes.chunks(8 / bits).map(byte).collect();
+    Tensor::from_bytes(dtype, shape, bytes.into())
 }
 
 fn integers(dtype: DType, shape: Vec<usize>, values: impl Iterator<Item = i64>) -> Option<Tensor> {
@@ -150,6 +167,9 @@ fn integers(dtype: DType, shape: Vec<usize>, values: impl Iterator<Item = i64>) 
         DType::U32 => Tensor::from_vec(shape, values.map(|v| v as u32).collect()),
         DType::U16 => Tensor::from_vec(shape, values.map(|v| v as u16).collect()),
         DType::U8 => Tensor::from_vec(shape, values.map(|v| v as u8).collect()),
+        DType::U4 | DType::I4 | DType::U2 | DType::I2 => {
+            packed(dtype, shape, values.map(|v| v as u8).collect())
+        }
         _ => return None,
     }
     .ok()
@@ -202,5 +222,13 @@ mod tests {
         assert_eq!(mask, [1.0, 1.0, 1.0, 0.0].repeat(4));
         let mask = tensor(DType::I64, vec![2, 4], &role, 1, false).unwrap().integers().unwrap();
         assert_eq!(mask, [1; 8]);
+    }
+
+    #[test]
+    fn small_types_are_drawn_too() {
+        for dtype in [DType::F8E4M3FN, DType::F8E8M0, DType::F6E2M3, DType::F4E2M1, DType::I4, DType::U2] {
+            let drawn = tensor(dtype, vec![3, 3], &Role::Normal, 7, false).unwrap();
+            assert_eq!((drawn.dtype(), drawn.len()), (dtype, 9));
+        }
     }
 }
