@@ -181,6 +181,7 @@ impl Gathered {
                 input: &[],
                 values,
                 output: &mut converted[index * row_bytes..][..row_bytes],
+                range: None,
             });
         }
     }

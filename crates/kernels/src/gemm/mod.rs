@@ -30,7 +30,7 @@ pub use prologue::Prologue;
 pub use step::GemmStep;
 
 pub(crate) use epilogue::{Dequant, Finish, RowQuant};
-pub(crate) use prologue::PrepareRow;
+pub(crate) use prologue::{PrepareRow, RowRange};
 
 use crate::arena::Span;
 use crate::isa::{Isa, IsaError};
@@ -96,6 +96,8 @@ pub struct GemmSpec {
     pub c: Matrix,
     /// Normalisation of the rows of A.
     pub prologue: Prologue,
+    /// Whether int8 quantizes all rows of A by one range, as DynamicQuantizeLinear does, instead of each by its own.
+    pub shared_range: bool,
     /// Fused tail.
     pub epilogue: Epilogue,
     /// Scratch of at least [`GemmSpec::scratch_bytes`]; may be `None` when that is 0.
@@ -116,6 +118,7 @@ impl GemmSpec {
             b,
             c: Matrix { span: c, row_stride: n },
             prologue: Prologue::None,
+            shared_range: false,
             epilogue: Epilogue::default(),
             scratch: None,
             force: None,

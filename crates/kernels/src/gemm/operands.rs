@@ -14,6 +14,8 @@ pub(crate) struct ScratchLayout {
     pub(super) a_row: usize,
     /// Offset of the int8 row parameters.
     pub(super) quants: usize,
+    /// Offset of the ranges of blocks of rows, when all rows share one.
+    pub(super) ranges: usize,
     /// Offset of packed B.
     pub(super) b: usize,
     /// Bytes in all.
@@ -35,7 +37,9 @@ impl ScratchLayout {
             layout.a_row = row.checked_next_multiple_of(ALIGN)?;
             layout.quants = rows.checked_mul(layout.a_row)?;
             let quants = if precision == Precision::Int8 { rows.checked_mul(8)? } else { 0 };
-            layout.b = layout.quants.checked_add(quants)?.checked_next_multiple_of(ALIGN)?;
+            layout.ranges = layout.quants.checked_add(quants)?;
+            let ranges = if spec.shared_range { rows.checked_mul(8)? } else { 0 };
+            layout.b = layout.ranges.checked_add(ranges)?.checked_next_multiple_of(ALIGN)?;
         }
         layout.total = layout.b;
         if matches!(spec.b, Rhs::Dynamic { .. }) {
@@ -113,6 +117,10 @@ pub(super) fn check(spec: &GemmSpec) -> Result<ScratchLayout, GemmError> {
         && (packed.k(), packed.n()) != (k, n)
     {
         return Err(GemmError::WeightShape { expected: (k, n), given: (packed.k(), packed.n()) });
+    }
+    if spec.shared_range && (spec.precision() != Precision::Int8 || spec.prologue.is_some()) {
+        let reason = "only int8 without a prologue quantizes all rows by one range";
+        return Err(GemmError::Unsupported { reason });
     }
     for (what, vector) in spec.prologue.vectors() {
         if let Some(vector) = vector.filter(|v| v.len() != k) {

@@ -1,7 +1,7 @@
 //! What happens to a row of A before it is multiplied: normalised, quantized, or rounded to bf16.
 //!
 //! Rows are prepared once into scratch, in a phase of their own, so that tiles which share rows do not repeat it.
-//! Int8 follows ONNX DynamicQuantizeLinear, per row instead of per tensor.
+//! Int8 follows ONNX DynamicQuantizeLinear, per row, or over all rows when the range is given.
 
 use super::epilogue::RowQuant;
 use super::packed::Precision;
@@ -57,6 +57,19 @@ pub(crate) struct PrepareRow<'a> {
     pub(crate) input: &'a [f32],
     pub(crate) values: &'a mut [f32],
     pub(crate) output: &'a mut [u8],
+    /// Range to quantize by, instead of the row's own.
+    pub(crate) range: Option<(f32, f32)>,
+}
+
+/// Smallest and largest value of a row, zero included.
+pub(crate) struct RowRange<'a>(pub(crate) &'a [f32]);
+
+impl pulp::WithSimd for RowRange<'_> {
+    type Output = (f32, f32);
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> (f32, f32) {
+        range(simd, self.0)
+    }
 }
 
 impl pulp::WithSimd for PrepareRow<'_> {
@@ -75,7 +88,7 @@ impl pulp::WithSimd for PrepareRow<'_> {
         }
         match self.precision {
             Precision::F32 | Precision::F16 | Precision::Bf16 => {}
-            Precision::Int8 => return quantize(simd, self.values, self.output),
+            Precision::Int8 => return quantize(simd, self.values, self.output, self.range),
             Precision::Bf16Dot => round_to_bf16(self.values, self.output),
         }
         RowQuant { scale: 1.0, zero_point: 0 }
@@ -187,8 +200,8 @@ fn range<S: Simd>(simd: S, row: &[f32]) -> (f32, f32) {
 /// ONNX DynamicQuantizeLinear of one row: u8, range stretched to hold zero. A row without a spread that f32 can divide
 /// by gets scale 1. `row` is used up.
 #[inline(always)]
-fn quantize<S: Simd>(simd: S, row: &mut [f32], out: &mut [u8]) -> RowQuant {
-    let (low, high) = range(simd, row);
+fn quantize<S: Simd>(simd: S, row: &mut [f32], out: &mut [u8], given: Option<(f32, f32)>) -> RowQuant {
+    let (low, high) = given.unwrap_or_else(|| range(simd, row));
     let scale = (high - low) / 255.0;
     let scale = if scale.is_finite() && (1.0 / scale).is_finite() { scale } else { 1.0 };
     let zero = (-low / scale).round_ties_even().clamp(0.0, 255.0);

@@ -1,12 +1,13 @@
 //! The step: checks a spec, lays out scratch, splits C into tiles and runs them.
 //!
-//! Phase 0 exists when rows of A are prepared or a dynamic B is packed; the last phase multiplies. A tile is a block
+//! The first phase finds the range that all rows share, where they do; the next exists when rows of A are prepared or a
+//! dynamic B is packed; the last multiplies. A tile is a block
 //! of rows × a block of columns of one batch entry, all of K, epilogue included.
 
 use super::driver::{Driver, Part};
 use super::operands::{Entry, ScratchLayout, check, entries, fold_batch};
 use super::packed::{PANEL, Precision};
-use super::{Dequant, Finish, GemmError, GemmSpec, PrepareRow, Rhs, RowQuant};
+use super::{Dequant, Finish, GemmError, GemmSpec, PrepareRow, Rhs, RowQuant, RowRange};
 use crate::arena::{Memory, Span};
 use crate::isa::Level;
 use crate::program::{Step, StepError, Tile};
@@ -111,6 +112,39 @@ impl GemmStep {
         self.spec.k * PANEL * 4 * self.spec.n.div_ceil(PANEL)
     }
 
+    /// Writes the range of one block of rows into scratch.
+    fn measure(&self, tile: usize, memory: &Memory<'_>) {
+        let spec = &self.spec;
+        let blocks = spec.m.div_ceil(self.rows_per_prepare);
+        let (matrix, block) = (tile / blocks, tile % blocks);
+        let entry = self.entries[self.distinct_a[matrix]];
+        let first = block * self.rows_per_prepare;
+        let (a, _) = memory.locate::<f32>(spec.a.span);
+        let (scratch, _) = memory.locate::<u8>(self.scratch);
+        let mut range = [0f32; 2];
+        for row in first..spec.m.min(first + self.rows_per_prepare) {
+            // SAFETY: `check` proved that every row of A lies in its span.
+            let input =
+                unsafe { std::slice::from_raw_parts(a.add(entry.a + row * spec.a.row_stride), spec.k) };
+            let (low, high) = self.level.dispatch(RowRange(input));
+            range = [range[0].min(low), range[1].max(high)];
+        }
+        // SAFETY: scratch holds one range per row, and so one per tile; this tile alone writes its own.
+        unsafe { scratch.add(self.layout.ranges).cast::<[f32; 2]>().add(tile).write(range) };
+    }
+
+    /// The range of all rows, once every block's is known.
+    fn shared_range(&self, memory: &Memory<'_>) -> Option<(f32, f32)> {
+        if !self.spec.shared_range {
+            return None;
+        }
+        let (scratch, _) = memory.locate::<u8>(self.scratch);
+        let ranges = scratch.wrapping_add(self.layout.ranges).cast::<[f32; 2]>();
+        // SAFETY: the phase before wrote one range per tile of this phase, and nobody writes them now.
+        let ranges = unsafe { std::slice::from_raw_parts(ranges, self.prepare_tiles()) };
+        Some(ranges.iter().fold((0.0, 0.0), |(low, high), range| (range[0].min(low), range[1].max(high))))
+    }
+
     /// Normalises, quantizes or rounds one block of rows into scratch.
     fn prepare(&self, tile: usize, memory: &Memory<'_>) {
         let spec = &self.spec;
@@ -121,6 +155,7 @@ impl GemmStep {
         let first = block * self.rows_per_prepare;
         let (a, _) = memory.locate::<f32>(spec.a.span);
         let (scratch, _) = memory.locate::<u8>(self.scratch);
+        let range = self.shared_range(memory);
         for row in first..spec.m.min(first + self.rows_per_prepare) {
             let target = matrix * spec.m + row;
             // SAFETY: `check` proved that every row of A and of scratch lies in its span, `Program::new` that they do
@@ -138,6 +173,7 @@ impl GemmStep {
                         input,
                         values,
                         output,
+                        range,
                     })
                 } else {
                     let output = std::slice::from_raw_parts_mut(output, bytes);
@@ -149,6 +185,7 @@ impl GemmStep {
                             input,
                             values,
                             output,
+                            range,
                         })
                     })
                 };
@@ -261,7 +298,8 @@ impl GemmStep {
     }
 }
 
-// SAFETY: run touches only the spans declared; tiles of phase 0 write distinct rows and panels of scratch, tiles of the
+// SAFETY: run touches only the spans declared; tiles of the phases before the last write
+// distinct ranges, rows and panels of scratch, tiles of the
 // last phase distinct blocks of C, which `check` proved free of shared elements.
 unsafe impl Step for GemmStep {
     fn name(&self) -> String {
@@ -284,11 +322,14 @@ unsafe impl Step for GemmStep {
     }
 
     fn phases(&self) -> usize {
-        if self.prepares_a() || self.packs_b() { 2 } else { 1 }
+        let prepares = self.prepares_a() || self.packs_b();
+        1 + usize::from(prepares) + usize::from(self.spec.shared_range)
     }
 
     fn tiles(&self, phase: usize) -> usize {
-        if phase + 1 < self.phases() {
+        if phase + 2 < self.phases() {
+            self.prepare_tiles()
+        } else if phase + 1 < self.phases() {
             self.prepare_tiles() + self.pack_tiles()
         } else {
             self.entries.len() * self.row_blocks() * self.column_blocks()
@@ -298,6 +339,8 @@ unsafe impl Step for GemmStep {
     fn run(&self, tile: Tile, memory: &Memory<'_>) -> Result<(), StepError> {
         if tile.phase + 1 == self.phases() {
             self.multiply(tile.index, memory);
+        } else if tile.phase + 2 < self.phases() {
+            self.measure(tile.index, memory);
         } else if tile.index < self.prepare_tiles() {
             self.prepare(tile.index, memory);
         } else {

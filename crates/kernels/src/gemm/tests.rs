@@ -472,3 +472,43 @@ fn int8_sums_are_exact_at_the_largest_k() {
         assert_eq!(bytemuck::cast_slice::<u8, f32>(arena.bytes(c)), [exact, exact / 2.0], "{isa}");
     }
 }
+
+#[test]
+fn int8_rows_may_share_one_range() {
+    // More elements than one tile prepares, so that ranges of several tiles meet.
+    let (m, k, n) = (300, 100, 3);
+    let weights: Vec<i8> = (0..k * n).map(|i| ((i * 37) % 255) as u8 as i8).collect();
+    let source = Source::Int8 { values: &weights, scales: &[0.5, 1.0, 0.25] };
+    let packed = Arc::new(PackedB::pack(Precision::Int8, k, n, source, false).unwrap());
+    let values: Vec<f32> = (0..m * k)
+        .map(|i| ((i * 7919) % 1000) as f32 / 100.0 * if i / k == 299 { -9.0 } else { 1.0 })
+        .collect();
+    let exact: Vec<f64> = values.iter().map(|x| f64::from(*x)).collect();
+    let x = quantized(&exact);
+    let (a, c) = (Span { offset: 0, len: m * k * 4 }, Span { offset: m * k * 4, len: m * n * 4 });
+    for isa in Isa::available() {
+        let mut spec = GemmSpec::new(m, n, k, a, Rhs::Packed(packed.clone()), c);
+        spec.shared_range = true;
+        let scratch = Span { offset: (c.offset + c.len).next_multiple_of(64), len: spec.scratch_bytes() };
+        (spec.scratch, spec.force) = (Some(scratch), Some(isa));
+        let program =
+            Program::new(vec![Box::new(spec.build().unwrap())], scratch.offset + scratch.len).unwrap();
+        let mut arena = Arena::new(program.arena_len());
+        bytemuck::cast_slice_mut::<u8, f32>(arena.bytes_mut(a)).copy_from_slice(&values);
+        team(2).run(&program, &mut arena, None).unwrap();
+        let found = bytemuck::cast_slice::<u8, f32>(arena.bytes(c));
+        for (at, found) in found.iter().enumerate() {
+            let (row, column) = (at / n, at % n);
+            let sum: f64 = (0..k).map(|i| x[row * k + i] * f64::from(weights[i * n + column])).sum();
+            let expected = sum * f64::from(packed.scales()[column]);
+            assert!(
+                (f64::from(*found) - expected).abs() <= 1e-5 * expected.abs().max(100.0),
+                "{isa}: {found} {expected}"
+            );
+        }
+    }
+    let mut spec = GemmSpec::new(m, n, k, a, Rhs::Packed(packed), c);
+    spec.shared_range = true;
+    spec.prologue = Prologue::RmsNorm { gamma: None, epsilon: 1e-5 };
+    assert!(matches!(spec.build().err(), Some(GemmError::Unsupported { .. })));
+}
