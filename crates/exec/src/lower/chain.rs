@@ -3,7 +3,7 @@
 //! A node joins the group of its readers when all of them are in one group and it has the group's shape: then its
 //! value never reaches memory. The group runs where its last node stood.
 
-use super::elementwise::{Operands, emit, takes};
+use super::elementwise::{Operands, emit, is_narrow, takes, takes_narrow};
 use super::movement::{element, memory_order};
 use super::{Lower, Lowered};
 use crate::view::View;
@@ -61,8 +61,10 @@ fn chainable(graph: &Graph, constants: &[Option<Tensor>], id: NodeId) -> Option<
         Some(tensor) => Some(tensor.dtype()),
         None => graph.value(value).ty.tensor().map(|t| t.dtype),
     };
-    let fits = |value: ValueId| dtype(value).is_some_and(takes);
-    (fits(output) && node.inputs.iter().flatten().all(|v| fits(*v))).then_some(output)
+    let inputs: Vec<DType> = node.inputs.iter().flatten().map(|v| dtype(*v)).collect::<Option<_>>()?;
+    let result = dtype(output)?;
+    let fits = takes(result) && inputs.iter().all(|d| takes(*d));
+    (fits || takes_narrow(&node.op.name, &inputs, result)).then_some(output)
 }
 
 /// Lowers a group as one step; when an emitter declines, every node by itself.
@@ -96,8 +98,22 @@ enum Reading {
 }
 
 impl Reading {
-    fn of(node: &Node, slot: usize) -> Self {
-        if &*node.op.name == "BatchNormalization" && slot > 0 { Self::PerChannel } else { Self::Broadcast }
+    /// `None` where no way of reading fits: a parameter per element of another axis than the second.
+    fn of(cx: &Lower<'_>, node: &Node, slot: usize) -> Option<Self> {
+        match &*node.op.name {
+            "BatchNormalization" if slot > 0 => Some(Self::PerChannel),
+            "QuantizeLinear" | "DequantizeLinear" if slot > 0 => {
+                let (_, own) = cx.sizes(node.input(slot)?);
+                let (_, dims) = cx.sizes(node.input(0)?);
+                let (axis, rank) = (node.attrs.int_or("axis", 1), dims.len() as i64);
+                match own.as_slice() {
+                    [] | [1] => Some(Self::Broadcast),
+                    [_] => (axis == 1 || axis == 1 - rank).then_some(Self::PerChannel),
+                    _ => None,
+                }
+            }
+            _ => Some(Self::Broadcast),
+        }
     }
 }
 
@@ -127,6 +143,7 @@ fn kind(dtype: DType) -> Kind {
     match dtype {
         DType::Bool => Kind::Truth,
         DType::I64 => Kind::Int,
+        narrow if is_narrow(narrow) => Kind::Int,
         _ => Kind::Float,
     }
 }
@@ -142,7 +159,10 @@ fn try_lower(cx: &mut Lower<'_>, nodes: &[NodeId]) -> Result<bool, SpecError> {
         let mut values = Vec::new();
         for (slot, value) in node.inputs.iter().enumerate() {
             values.push(match value {
-                Some(value) => Some(operand(cx, &mut building, *value, Reading::of(node, slot))?),
+                Some(value) => {
+                    let Some(reading) = Reading::of(cx, node, slot) else { return Ok(false) };
+                    Some(operand(cx, &mut building, *value, reading)?)
+                }
                 None => None,
             });
         }
@@ -174,7 +194,7 @@ fn inputs(cx: &mut Lower<'_>, nodes: &[NodeId], dims: &[usize]) -> Option<Buildi
     for node in nodes.iter().map(|id| cx.graph.node(*id)) {
         for (slot, value) in node.inputs.iter().enumerate() {
             let Some(value) = *value else { continue };
-            let read = (value, Reading::of(node, slot));
+            let read = (value, Reading::of(cx, node, slot)?);
             let immediate = cx.constant(value).is_some_and(|t| t.len() == 1);
             if inner.contains(&value) && read.1 == Reading::PerChannel {
                 return None;
@@ -213,6 +233,11 @@ fn operand(
     let op = match (tensor.dtype(), tensor.data().first()) {
         (DType::F32, _) => Op::Float(tensor.elements::<f32>().map_err(|_| missing())?[0]),
         (DType::I64, _) => Op::Int(tensor.elements::<i64>().map_err(|_| missing())?[0]),
+        (DType::U8, Some(byte)) => Op::Int(i64::from(*byte)),
+        (DType::I8, Some(byte)) => Op::Int(i64::from(byte.cast_signed())),
+        (DType::U16, _) => Op::Int(tensor.elements::<u16>().map_err(|_| missing())?[0].into()),
+        (DType::I16, _) => Op::Int(tensor.elements::<i16>().map_err(|_| missing())?[0].into()),
+        (DType::I32, _) => Op::Int(tensor.elements::<i32>().map_err(|_| missing())?[0].into()),
         (_, Some(byte)) => Op::Int(i64::from(*byte != 0)),
         _ => return Err(missing()),
     };

@@ -1,7 +1,8 @@
 //! Elementwise operators in the operations of chains: one row per operator.
 //!
 //! A row appends the operator's operations to a chain under construction, or declines. Floats are computed in f32 and
-//! integers in i64, so only those element types (and booleans) take part.
+//! integers in i64, so only those element types (and booleans) take part; narrow integers do where nothing can wrap:
+//! in quantization and where they are widened.
 
 use fusebox_ir::{Attrs, DType, Tensor};
 use fusebox_kernels::SpecError;
@@ -51,6 +52,7 @@ static ROWS: &[(&str, Emit)] = &[
     ("Ceil", |c, o| unary(c, o, Unary::Ceil)),
     ("Clip", clip),
     ("Cos", |c, o| unary(c, o, Unary::Cos)),
+    ("DequantizeLinear", dequantize),
     ("Div", |c, o| binary(c, o, Binary::Div)),
     ("Elu", |c, o| unary(c, o, Unary::Elu { alpha: o.attrs.float_or("alpha", 1.0) })),
     ("Equal", |c, o| compare(c, o, Compare::Equal)),
@@ -75,6 +77,7 @@ static ROWS: &[(&str, Emit)] = &[
     ("Or", |c, o| logic(c, o, Logic::Or)),
     ("PRelu", prelu),
     ("Pow", pow),
+    ("QuantizeLinear", quantize),
     ("Reciprocal", |c, o| unary(c, o, Unary::Reciprocal)),
     ("Relu", |c, o| activation(c, o, Activation::Relu)),
     ("Round", |c, o| unary(c, o, Unary::Round)),
@@ -99,6 +102,65 @@ pub(super) fn emit(name: &str) -> Option<Emit> {
 /// Element types that chains compute exactly as ONNX asks.
 pub(super) fn takes(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::I64 | DType::Bool)
+}
+
+/// Integers of up to 32 bits.
+pub(super) fn is_narrow(dtype: DType) -> bool {
+    matches!(dtype, DType::U8 | DType::I8 | DType::U16 | DType::I16 | DType::I32)
+}
+
+/// Whether an operator takes, and gives, element types besides those that all take.
+pub(super) fn takes_narrow(name: &str, inputs: &[DType], output: DType) -> bool {
+    match name {
+        // Widening only: nothing is out of range.
+        "Cast" => is_narrow(inputs[0]) && matches!(output, DType::F32 | DType::I64),
+        "DequantizeLinear" => {
+            inputs.iter().all(|d| is_narrow(*d) || *d == DType::F32) && output == DType::F32
+        }
+        "QuantizeLinear" => {
+            let quantized = |d: DType| is_narrow(d) && d != DType::I32;
+            inputs[..2] == [DType::F32; 2] && inputs[2..].iter().all(|d| quantized(*d)) && quantized(output)
+        }
+        _ => false,
+    }
+}
+
+/// `(x - zero)·scale`, the difference in integers.
+fn dequantize(c: &mut Chain, o: &Operands<'_>) -> Emitted {
+    let (Some(mut x), Some(scale)) = (o.value(0), o.value(1)) else { return Ok(None) };
+    if c.kind(x)? != Kind::Int || o.attrs.int_or("block_size", 0) != 0 {
+        return Ok(None);
+    }
+    if let Some(zero) = o.value(2) {
+        x = c.push(Op::Binary(Binary::Sub, x, zero))?;
+    }
+    let real = c.push(Op::Convert(Kind::Float, x))?;
+    c.push(Op::Binary(Binary::Mul, real, scale)).map(Some)
+}
+
+/// `clamp(round(x/scale) + zero)`.
+fn quantize(c: &mut Chain, o: &Operands<'_>) -> Emitted {
+    let (Some(x), Some(scale)) = (o.value(0), o.value(1)) else { return Ok(None) };
+    let is_plain = ["block_size", "precision"].iter().all(|name| o.attrs.int_or(name, 0) == 0);
+    let bounds = match o.result {
+        DType::U8 => (0.0, 255.0),
+        DType::I8 => (-128.0, 127.0),
+        DType::U16 => (0.0, 65535.0),
+        DType::I16 => (-32768.0, 32767.0),
+        _ => return Ok(None),
+    };
+    if !is_plain || c.kind(x)? != Kind::Float {
+        return Ok(None);
+    }
+    let ratio = c.push(Op::Binary(Binary::Div, x, scale))?;
+    let mut level = c.push(Op::Unary(Unary::Round, ratio))?;
+    if let Some(zero) = o.value(2) {
+        let zero = c.push(Op::Convert(Kind::Float, zero))?;
+        level = c.push(Op::Binary(Binary::Add, level, zero))?;
+    }
+    let clip = Activation::Clip { lo: bounds.0, hi: bounds.1 };
+    let level = c.push(Op::Unary(Unary::Activation(clip), level))?;
+    c.push(Op::Convert(Kind::Int, level)).map(Some)
 }
 
 type Emitted = Result<Option<Value>, SpecError>;

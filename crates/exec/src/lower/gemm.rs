@@ -65,6 +65,8 @@ struct Tail {
     residual: Option<ValueId>,
     activation: Option<Activation>,
     residual_first: bool,
+    /// Whether int8 quantizes x by one range for the whole tensor.
+    shared_range: bool,
 }
 
 fn linear(cx: &mut Lower<'_>, id: NodeId) -> Result {
@@ -104,6 +106,7 @@ fn fused_product(cx: &mut Lower<'_>, id: NodeId, slots: &Slots, prologue: Prolog
         residual: node.input(slots.residual),
         activation: activation(epilogue.activation),
         residual_first: epilogue.residual_first,
+        shared_range: fused::linear::is_by_tensor(&node.attrs),
     };
     let weight = node.input(slots.weight).expect("typing checked that the weights are there");
     let scale = node.input(slots.scale);
@@ -241,6 +244,7 @@ fn packed(
     let mut spec = GemmSpec::new(m, n, k, NOWHERE, Rhs::Packed(weights), NOWHERE);
     spec.a.row_stride = row_stride;
     spec.prologue = prologue;
+    spec.shared_range = tail.shared_range && spec.precision() == Precision::Int8;
     finish(cx, id, spec, x, None, tail)
 }
 

@@ -2,15 +2,16 @@
 //!
 //! x: `[..., K]`; w: `[K, N]` in the type of x, in f16 or bf16 (weights at half width, widened before the product), or
 //! in i8 with `w_scale: f32 [N]` (x must be f32; see [`super::quantize`]); bias: `[N]`; residual broadcasts to the
-//! result. Attributes `activation`, `alpha`, `beta` ([`Activation`](super::Activation)), `residual_first` (default 0).
+//! result. Attributes `activation`, `alpha`, `beta` ([`Activation`](super::Activation)), `residual_first` (default 0),
+//! `granularity` of the quantized x: `row` (default), or `tensor`, which is DynamicQuantizeLinear and MatMulInteger.
 
 use super::emit::Emit;
 use super::epilogue::{Epilogue, check_residual, check_vector, show};
-use super::quantize::emit_matmul;
+use super::quantize::{emit_matmul, emit_matmul_by_tensor};
 use crate::attributes::{FLOAT, int, text};
 use crate::op::{Body, Infer, Inferred, Op, QuantRole, Schema};
 use crate::{InferError, Shapes};
-use fusebox_ir::{DType, Dim, Graph, TensorType, ValueId};
+use fusebox_ir::{Attrs, DType, Dim, Graph, TensorType, ValueId};
 
 /// The operator.
 pub struct Linear;
@@ -19,6 +20,7 @@ static SCHEMA: Schema = Schema::fusebox("Linear", (2, 5), (1, 1)).with(&[
     ("activation", text("none")),
     ("alpha", FLOAT),
     ("beta", FLOAT),
+    ("granularity", text("row")),
     ("residual_first", int(0)),
 ]);
 
@@ -38,6 +40,10 @@ impl Op for Linear {
     }
 
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
+        if !matches!(granularity(cx.attrs), Some("row" | "tensor")) {
+            let expected = "row or tensor".into();
+            return Err(InferError::Attribute { name: "granularity".into(), expected });
+        }
         infer_linear(cx, &OPERANDS)
     }
 
@@ -53,9 +59,26 @@ impl Op for Linear {
         let epilogue = Epilogue::from_attrs(cx.attrs, false).ok()?;
         let mut e = Emit::new(cx, &["x", "w", "w_scale", "bias", "residual"])?;
         let x = e.input(0)?;
-        let y = emit_linear(&mut e, x, epilogue, &OPERANDS)?;
+        let by_tensor = granularity(cx.attrs)? == "tensor";
+        let product = if by_tensor && e.ty(OPERANDS.w)?.dtype == DType::I8 {
+            let (w, w_scale) = (e.input(OPERANDS.w)?, e.input(OPERANDS.w_scale)?);
+            emit_matmul_by_tensor(&mut e, x, w, w_scale)
+        } else {
+            emit_product(&mut e, x, &OPERANDS)?
+        };
+        let y = emit_epilogue(&mut e, product, epilogue, &OPERANDS);
         Some(e.finish(&[y]))
     }
+}
+
+/// The attribute of that name.
+fn granularity(attrs: &Attrs) -> Option<&str> {
+    attrs.get("granularity").map_or(Some("row"), |_| attrs.str("granularity"))
+}
+
+/// Whether int8 quantizes x by one range for the whole tensor.
+pub fn is_by_tensor(attrs: &Attrs) -> bool {
+    granularity(attrs) == Some("tensor")
 }
 
 /// Types the product and checks its operands.
@@ -117,15 +140,22 @@ pub(super) fn emit_linear(
     epilogue: Epilogue,
     at: &Operands,
 ) -> Option<ValueId> {
-    let product = if e.ty(at.w)?.dtype == DType::I8 {
+    let product = emit_product(e, x, at)?;
+    Some(emit_epilogue(e, product, epilogue, at))
+}
+
+fn emit_product(e: &mut Emit<'_>, x: ValueId, at: &Operands) -> Option<ValueId> {
+    if e.ty(at.w)?.dtype == DType::I8 {
         let (w, w_scale) = (e.input(at.w)?, e.input(at.w_scale)?);
-        emit_matmul(e, x, w, w_scale)
-    } else {
-        let w = e.float_input(at.w)?;
-        e.op("MatMul", &[x, w])
-    };
+        return Some(emit_matmul(e, x, w, w_scale));
+    }
+    let w = e.float_input(at.w)?;
+    Some(e.op("MatMul", &[x, w]))
+}
+
+fn emit_epilogue(e: &mut Emit<'_>, product: ValueId, epilogue: Epilogue, at: &Operands) -> ValueId {
     let (bias, residual) = (e.float_input(at.bias), e.float_input(at.residual));
-    Some(epilogue.emit(e, product, bias, residual))
+    epilogue.emit(e, product, bias, residual)
 }
 
 /// FLOPs of product and epilogue.

@@ -8,7 +8,7 @@
 //! `f32(acc)·scale·w_scale`.
 
 use super::emit::Emit;
-use fusebox_ir::{DType, ValueId};
+use fusebox_ir::{Attrs, DType, OpName, ValueId};
 
 /// Scale and zero point of values that are quantized together (see the module's formula).
 pub fn row_params(row: &[f32]) -> (f32, u8) {
@@ -70,6 +70,16 @@ pub(super) fn emit_matmul(e: &mut Emit<'_>, x: ValueId, w: ValueId, w_scale: Val
     let real = e.cast(accumulated, DType::F32);
     let scaled = e.op("Mul", &[real, rows.scale]);
     e.op("Mul", &[scaled, w_scale])
+}
+
+/// `x·w` for operands as [`emit_matmul`] takes them, x quantized by one range for the whole tensor.
+pub(super) fn emit_matmul_by_tensor(e: &mut Emit<'_>, x: ValueId, w: ValueId, w_scale: ValueId) -> ValueId {
+    let rows = e.b.node(OpName::onnx("DynamicQuantizeLinear"), &[Some(x)], 3, Attrs::new());
+    let product =
+        e.b.node(OpName::onnx("MatMulInteger"), &[Some(rows[0]), Some(w), Some(rows[2])], 1, Attrs::new());
+    let real = e.cast(product[0], DType::F32);
+    let scale = e.op("Mul", &[rows[1], w_scale]);
+    e.op("Mul", &[real, scale])
 }
 
 #[cfg(test)]

@@ -162,6 +162,25 @@ fn int8_rows_have_their_own_range() {
     near(&found[0], &quantized(&x, &w, &scales, k), 1e-6);
 }
 
+#[test]
+fn int8_tensors_may_share_one_range() {
+    let (k, n) = (8, 2);
+    let mut values = wave(&[3, k], 0.37).elements::<f32>().unwrap().into_owned();
+    values[k..2 * k].iter_mut().for_each(|x| *x *= 50.0);
+    let w: Vec<i8> = (0..k * n).map(|i| ((i * 37) % 255) as u8 as i8).collect();
+    let scales = [0.01f32, 0.5];
+    let (scale, zero) = row_params(&values);
+    let q: Vec<i32> = values.iter().map(|x| i32::from(quantize(*x, scale, zero)) - i32::from(zero)).collect();
+    let cell = |at: usize| {
+        let (row, column) = (at / n, at % n);
+        let sum: i32 = (0..k).map(|i| q[row * k + i] * i32::from(w[i * n + column])).sum();
+        f64::from(sum as f32 * (scale * scales[column]))
+    };
+    let inputs = [Some(t(&[3, k], &values)), Some(t(&[k, n], &w)), Some(t(&[n], &scales))];
+    let found = run("Linear", &Attrs::new().with("granularity", "tensor"), &inputs, 1);
+    near(&found[0], &(0..3 * n).map(cell).collect::<Vec<_>>(), 1e-6);
+}
+
 fn normalized(x: &Tensor, width: usize, is_layer: bool) -> Vec<f64> {
     let row = |row: &[f64]| {
         let mean = if is_layer { row.iter().sum::<f64>() / width as f64 } else { 0.0 };
