@@ -9,7 +9,7 @@ use fusebox_ir::{Function, Graph, NodeId, Type, ValueId};
 use fusebox_ops::op;
 use fusebox_ops::op::{Body, Target};
 
-/// Domain whose operators are replaced.
+/// Domain whose operators, and those of the domains below it, are replaced.
 const MICROSOFT: &str = "com.microsoft";
 
 /// Replaces every com.microsoft operator that has a definition, in the graph and in its regions, whose values must be
@@ -47,9 +47,13 @@ pub fn expand_operators(graph: &mut Graph, functions: &[Function]) -> Result<usi
     Ok(replaced)
 }
 
+fn is_microsoft(domain: &str) -> bool {
+    domain.strip_prefix(MICROSOFT).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 fn definition(graph: &Graph, id: NodeId) -> Option<Graph> {
     let node = graph.node(id);
-    let known = op(&node.op).filter(|_| &*node.op.domain == MICROSOFT)?;
+    let known = op(&node.op).filter(|_| is_microsoft(&node.op.domain))?;
     let types: Vec<Option<&Type>> =
         node.inputs.iter().map(|input| input.map(|value| &graph.value(value).ty)).collect();
     let target = Target::Onnx { opset: i64::MAX };

@@ -369,7 +369,13 @@ fn len(_: &Egg, args: &[Value]) -> Option<Value> {
 
 fn floats(egraph: &Egg, value: &Value) -> Option<Vec<f64>> {
     let tensor = tensor(egraph, value)?;
-    tensor.floats().or_else(|| Some(tensor.integers()?.into_iter().map(|v| v as f64).collect()))
+    let bytes = || match tensor.dtype() {
+        DType::U8 => Some(tensor.data().iter().map(|v| f64::from(*v)).collect()),
+        DType::I8 => Some(tensor.data().iter().map(|v| f64::from(v.cast_signed())).collect()),
+        _ => None,
+    };
+    let integers = || Some(tensor.integers()?.into_iter().map(|v| v as f64).collect());
+    tensor.floats().or_else(integers).or_else(bytes)
 }
 
 fn largest(egraph: &Egg, args: &[Value]) -> Option<Value> {

@@ -291,7 +291,10 @@ impl Builder<'_> {
         };
         let sizes = call.args.iter().find_map(|a| if let Pat::Vector(slot) = a { Some(*slot) } else { None });
         let sizes = sizes.map(|slot| self.scalar(slot)).transpose()?;
-        let outputs = sizes.and_then(|s| s.as_list().map(<[Value]>::len)).unwrap_or(0).max(index + 1).max(2);
+        // A reader of a later output may come after the first one: at least what the operator always has.
+        let least = call.code.index().map_or(2, |op| fusebox_ops::ops()[op].schema().outputs.0.max(2));
+        let outputs =
+            sizes.and_then(|s| s.as_list().map(<[Value]>::len)).unwrap_or(0).max(index + 1).max(least);
         let first = self.call(call, chooser, dtype, outputs)?;
         if let Some(index) = shared {
             self.lets.insert(index, first);
@@ -344,6 +347,10 @@ impl Builder<'_> {
         let sizes = ty.sizes().ok_or_else(|| self.error(span.clone(), "a constant needs known sizes"))?;
         self.seed += 1;
         let data = match tensor.fill.as_deref() {
+            Some("zeros") if dtype == DType::I8 => {
+                let count = fusebox_ir::tensor::element_count(&sizes).unwrap_or(0);
+                Tensor::from_vec(sizes.clone(), vec![0i8; count]).ok()
+            }
             Some(fill) => filled(fill, &sizes),
             None => random(dtype, &sizes, tensor.positive, self.seed),
         };
@@ -520,6 +527,10 @@ pub fn random(dtype: DType, sizes: &[usize], positive: bool, seed: u64) -> Optio
         DType::F64 => Tensor::from_vec(shape, floats(&mut next)).ok(),
         DType::I64 => Tensor::from_vec(shape, (0..count).map(|_| (next() * 2.0) as i64).collect()).ok(),
         DType::I32 => Tensor::from_vec(shape, (0..count).map(|_| (next() * 2.0) as i32).collect()).ok(),
+        DType::I8 => {
+            Tensor::from_vec(shape, (0..count).map(|_| (next() * 255.0 - 127.0) as i8).collect()).ok()
+        }
+        DType::U8 => Tensor::from_vec(shape, (0..count).map(|_| (next() * 256.0) as u8).collect()).ok(),
         DType::Bool => Tensor::from_bools(shape, (0..count).map(|_| next() < 0.5)).ok(),
         _ => None,
     }

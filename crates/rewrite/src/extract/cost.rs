@@ -51,7 +51,8 @@ impl Machine {
         if is_view(&op.schema().op_name()) {
             return (VIEW, Cost { flops: 0.0, bytes: 0.0 });
         }
-        let seconds = (cost.flops / self.flops).max(cost.bytes / self.bandwidth);
+        let flops = if is_slow(&op.schema().op_name()) { cost.flops * SLOWDOWN } else { cost.flops };
+        let seconds = (flops / self.flops).max(cost.bytes / self.bandwidth);
         let picoseconds = (seconds * 1e12).clamp(0.0, 1e18) as u64;
         // On a tie the fused operator wins: it says which weights are packed.
         let step = if op.schema().domain == FUSEBOX { self.step.saturating_sub(VIEW) } else { self.step };
@@ -63,6 +64,15 @@ impl Machine {
 const VIEW: u64 = 1000;
 /// Picoseconds of an operator evaluated at compile time: fewer are better, but none costs run time.
 const FOLDED: u64 = 1;
+
+/// How much longer a product of integers takes that no engine has a fast kernel for, against one of floats.
+const SLOWDOWN: f64 = 64.0;
+
+/// Whether an operator is such a product: its equal in floats, or in our int8, is to be preferred.
+fn is_slow(op: &OpName) -> bool {
+    const SLOW: &[&str] = &["ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"];
+    op.domain.is_empty() && SLOW.contains(&&*op.name)
+}
 
 /// Whether an operator only reinterprets its operand: no element moves.
 fn is_view(op: &OpName) -> bool {
