@@ -90,6 +90,13 @@ impl Comparison {
         self.outputs.iter().all(|output| output.failure.is_none())
     }
 
+    /// Outputs that hold nothing finite: their agreement says next to nothing.
+    pub fn hollow(&self) -> Vec<&str> {
+        let hollow = |m: &Metrics| m.elements > 0 && m.finite == 0;
+        let outputs = self.outputs.iter().filter(|o| o.metrics.as_ref().is_some_and(hollow));
+        outputs.map(|o| o.name.as_str()).collect()
+    }
+
     /// The worst figures over all outputs.
     pub fn worst(&self) -> Option<Metrics> {
         let join = |a: Metrics, b: Metrics| Metrics {
@@ -99,6 +106,8 @@ impl Comparison {
             cosine: a.cosine.min(b.cosine),
             sqnr_db: a.sqnr_db.min(b.sqnr_db),
             different: a.different + b.different,
+            finite: a.finite + b.finite,
+            discrete: a.discrete && b.discrete,
         };
         self.outputs.iter().filter_map(|output| output.metrics).reduce(join)
     }
@@ -233,9 +242,9 @@ fn pair_outputs(a: &Model, b: &Model) -> Result<Vec<usize>, Error> {
     let by_name: Option<Vec<usize>> =
         ours.iter().map(|name| theirs.iter().position(|other| other == name)).collect();
     match by_name {
-        Some(order) => Ok(order),
+        Some(order) if ours.len() == theirs.len() => Ok(order),
         None if ours.len() == theirs.len() => Ok((0..ours.len()).collect()),
-        None => {
+        _ => {
             let reason =
                 format!("the outputs are {} in one and {} in the other", ours.join(", "), theirs.join(", "));
             Err(Error::Incomparable { reason })

@@ -23,6 +23,10 @@ pub struct Metrics {
     pub sqnr_db: f64,
     /// Elements that are not equal.
     pub different: usize,
+    /// Elements that are finite on both sides: where there are none, nothing was compared but where NaN and infinity are.
+    pub finite: usize,
+    /// Whether elements are counts, indices or truths, of which none may differ.
+    pub discrete: bool,
 }
 
 /// Limits on [`Metrics`].
@@ -50,7 +54,13 @@ impl Tolerance {
     pub const INT8: Self = Self { cosine: 0.999, ..Self::NONE };
 
     /// The first limit that the figures break, as text; `None` when they keep all.
+    ///
+    /// Integers of 16 bits and more, and truths, are indices and counts: a limit on the relative error allows none to
+    /// differ. Those of 8 bits are quantized numbers.
     pub fn broken_by(&self, metrics: &Metrics) -> Option<String> {
+        if metrics.discrete && self.rel.is_finite() && metrics.different > 0 {
+            return Some(format!("{} of {} elements differ", metrics.different, metrics.elements));
+        }
         // Written so that NaN breaks a limit.
         let at_least = |value: f64, least: f64| value >= least;
         let at_most = |value: f64, most: f64| value <= most;
@@ -160,9 +170,19 @@ pub fn compare(reference: &Tensor, other: &Tensor) -> Result<Metrics, String> {
             cosine,
             sqnr_db,
             different,
+            finite: reference.len(),
+            discrete: true,
         });
     };
-    Ok(measure(&a, &b, reference.shape().last().copied().unwrap_or(1)))
+    let mut metrics = measure(&a, &b, reference.shape().last().copied().unwrap_or(1));
+    let width = reference.dtype().bits() / 8;
+    metrics.discrete = !reference.dtype().is_float() && (width > 1 || reference.dtype() == DType::Bool);
+    if width == 8 && metrics.discrete {
+        // f64 does not tell neighbours past 2^53 apart.
+        let pairs = reference.data().chunks(8).zip(other.data().chunks(8));
+        metrics.different = pairs.filter(|(a, b)| a != b).count();
+    }
+    Ok(metrics)
 }
 
 fn measure(a: &[f64], b: &[f64], row: usize) -> Metrics {
@@ -195,7 +215,8 @@ fn measure(a: &[f64], b: &[f64], row: usize) -> Metrics {
         (false, false) => ab / (aa * bb).sqrt(),
     };
     let sqnr_db = if noise == 0.0 { f64::INFINITY } else { 10.0 * (aa / noise).log10() };
-    Metrics { elements: a.len(), max_abs, max_rel, cosine, sqnr_db, different }
+    let finite = a.iter().zip(b).filter(|(x, y)| x.is_finite() && y.is_finite()).count();
+    Metrics { elements: a.len(), max_abs, max_rel, cosine, sqnr_db, different, finite, discrete: false }
 }
 
 #[cfg(test)]
@@ -211,6 +232,17 @@ mod tests {
         let metrics = compare(&rows([1.0, 100.0, 1.0, 2.0]), &rows([2.0, 100.0, 1.0, 2.0])).unwrap();
         assert_eq!((metrics.max_abs, metrics.max_rel, metrics.different), (1.0, 0.01, 1));
         assert!(Tolerance::F32.broken_by(&metrics).unwrap().starts_with("relative error 1.00e-2"));
+    }
+
+    #[test]
+    fn indices_do_not_differ_at_all() {
+        let tokens = |last: i64| Tensor::from_vec(vec![2], vec![50_000, last]).unwrap();
+        let metrics = compare(&tokens(1 << 60), &tokens((1 << 60) + 1)).unwrap();
+        assert_eq!(Tolerance::F32.broken_by(&metrics).unwrap(), "1 of 2 elements differ");
+        assert_eq!(Tolerance::INT8.broken_by(&metrics), None);
+        assert_eq!(Tolerance::F32.broken_by(&compare(&tokens(7), &tokens(7)).unwrap()), None);
+        let bytes = |last: u8| Tensor::from_vec(vec![2], vec![200, last]).unwrap();
+        assert!(!compare(&bytes(1), &bytes(2)).unwrap().discrete);
     }
 
     #[test]

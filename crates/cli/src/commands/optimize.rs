@@ -120,6 +120,10 @@ impl Verb for Optimize {
         if let Some(v) = verification.as_ref().filter(|v| !v.compared()) {
             cx.warn(&format!("not verified: {}", v.note.as_deref().unwrap_or("nothing could be compared")));
         }
+        let compared = verification.iter().flat_map(|v| &v.executor);
+        for output in compared.flat_map(Comparison::hollow) {
+            cx.warn(&format!("output {output:?} held nothing finite on the inputs of the verification: `run` both models on inputs of your own"));
+        }
         for limit in &report.limits {
             cx.warn(&format!("{limit}; the result is correct but may be fused less than it could be"));
         }

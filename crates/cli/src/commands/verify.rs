@@ -90,8 +90,12 @@ pub(crate) fn place(difference: &Difference) -> String {
 /// One row per output.
 pub(crate) fn table(comparison: &Comparison, style: &Style) -> String {
     let mut table = Table::new(&["output", ">max abs", ">max rel", ">cosine", ">SQNR dB", ""]);
+    let hollow = comparison.hollow();
     for output in &comparison.outputs {
         let verdict = match &output.failure {
+            None if hollow.contains(&output.name.as_str()) => {
+                Cell::painted("nothing finite to compare", Paint::Warn)
+            }
             None => Cell::painted("ok", Paint::Good),
             Some(failure) => Cell::painted(failure.clone(), Paint::Bad),
         };
