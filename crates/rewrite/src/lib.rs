@@ -21,6 +21,7 @@ mod rule;
 mod search;
 mod set;
 mod shapes;
+pub mod trial;
 mod value;
 
 pub use emit::provenance::{RULES, RULES_AT, SOURCES};

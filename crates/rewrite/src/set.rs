@@ -1,11 +1,11 @@
 //! Sets of rules: the built-in ones, files named at run time, and what is switched off.
 
 use crate::error::RewriteError;
-use crate::instance;
 use crate::lang::ast::Kind;
 use crate::lang::diag::{RuleError, Source};
 use crate::lang::load;
 use crate::rule::Rule;
+use crate::{instance, trial};
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -31,6 +31,11 @@ impl RuleSet {
     /// No rules.
     pub fn empty() -> Self {
         Self::default()
+    }
+
+    /// One rule.
+    pub(crate) fn of(rule: Rule) -> Self {
+        Self { rules: vec![rule] }
     }
 
     /// The rules of `rules/` as they were when this was built.
@@ -71,6 +76,7 @@ impl RuleSet {
         for name in added {
             let rule = self.get(&name).expect("added above");
             instance::check(rule)?;
+            trial::check(rule)?;
         }
         Ok(())
     }
@@ -120,7 +126,10 @@ impl RuleSet {
     /// # Errors
     /// The first rule that fails.
     pub fn check(&self) -> Result<(), Box<RuleError>> {
-        self.rules.iter().filter(|r| r.kind != Kind::Impl).try_for_each(instance::check)
+        self.rules.iter().filter(|r| r.kind != Kind::Impl).try_for_each(|rule| {
+            instance::check(rule)?;
+            trial::check(rule).map(drop)
+        })
     }
 }
 
