@@ -147,3 +147,16 @@ pub(crate) fn refuse_same_file(input: &Path, output: &Path) -> Result<(), Failur
     }
     Ok(())
 }
+
+/// Refuses to write over what the command reads: files given as arguments, and the data of models that are open.
+pub(crate) fn refuse_input<'a>(
+    output: &Path,
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), Failure> {
+    let same = |a: &Path| matches!((a.canonicalize(), output.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if fusebox::kernels::mapped::is_open(output) || inputs.into_iter().any(same) {
+        let message = format!("the output {output:?} is a file that this command reads");
+        return Err(Failure::usage(message, "write to another file"));
+    }
+    Ok(())
+}

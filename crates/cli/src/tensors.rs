@@ -152,7 +152,11 @@ pub(crate) fn write_npz(path: &Path, tensors: &[(String, Tensor)]) -> Result<(),
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
     };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fault)?;
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are private by default; results should be as readable as any new file.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(fault)?;
     let mut writer = NpzWriter::new(&mut file);
     for (name, tensor) in tensors {
         add(&mut writer, name, tensor).map_err(|error| match error {

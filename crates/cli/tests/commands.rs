@@ -200,6 +200,40 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
+fn what_is_read_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("m.onnx").to_string_lossy().into_owned();
+    std::fs::copy(corpus("small_cnn.onnx"), &model).unwrap();
+    let before = std::fs::read(&model).unwrap();
+    fails(2, &["run", &model, "-o", &model], "is a file that this command reads");
+    fails(2, &["optimize", &model, "-o", &model], "is the model that is being read");
+    let rules = folder.path().join("r.rules").to_string_lossy().into_owned();
+    std::fs::write(&rules, "").unwrap();
+    fails(2, &["optimize", &model, "-o", &rules, "--rules", &rules], "is a file that this command reads");
+    assert_eq!(std::fs::read(&model).unwrap(), before);
+}
+
+#[test]
+fn excluded_nodes_go_by_the_names_of_the_original() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("o.onnx").to_string_lossy().into_owned();
+    let model = corpus("medium_mlp.onnx");
+    fails(
+        2,
+        &["optimize", &model, "--int8", "--exclude", "nope", "-o", &out],
+        "no node of the model is named",
+    );
+    let lowered = |arguments: &[&str]| {
+        let mut all = vec!["optimize", &model, "--int8", "-o", &out, "--tolerance", "cosine=0.9"];
+        all.extend(arguments);
+        let layers = json(&all)["precision"]["layers"].clone();
+        layers.as_array().unwrap().iter().filter(|l| l["lowered"] == true).count()
+    };
+    let all = lowered(&[]);
+    assert_eq!(lowered(&["--exclude", "node_linear"]), all - 1);
+}
+
+#[test]
 fn invalid_files_are_3() {
     let folder = Folder::new();
     let write = |name: &str, bytes: &[u8]| {

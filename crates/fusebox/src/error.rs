@@ -123,6 +123,13 @@ pub enum Error {
         /// The names that exist.
         known: Vec<String>,
     },
+    /// A node to be left alone that is not there.
+    #[error("no node of the model is named {name:?}, and none was made from one of that name")]
+    #[diagnostic(code(fusebox::node), help("`fusebox diff` and the layers that `-v` lists name the nodes"))]
+    NoSuchNode {
+        /// The name given.
+        name: String,
+    },
     /// A size that no tensor can have.
     #[error("dim {name:?} cannot have size {size}")]
     #[diagnostic(code(fusebox::dim), help("a size is a whole number, zero or more"))]
@@ -277,6 +284,7 @@ impl Error {
             },
             Self::Evaluate { .. } => Kind::Unsupported,
             Self::UnknownDim { .. }
+            | Self::NoSuchNode { .. }
             | Self::BadDim { .. }
             | Self::NotDrawable { .. }
             | Self::NoCache { .. } => Kind::Usage,

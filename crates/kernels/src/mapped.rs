@@ -10,11 +10,17 @@ use memmap2::Mmap;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Live maps by their first address: how [`release`] tells bytes of a file from bytes of the heap.
-static MAPS: Mutex<BTreeMap<usize, Weak<Mmap>>> = Mutex::new(BTreeMap::new());
+static MAPS: Mutex<BTreeMap<usize, Mapped>> = Mutex::new(BTreeMap::new());
+
+struct Mapped {
+    map: Weak<Mmap>,
+    /// The file, where it has a canonical name.
+    path: Option<PathBuf>,
+}
 
 /// A map that leaves the list of live ones when its last slice is dropped.
 struct Owner(Arc<Mmap>);
@@ -51,8 +57,16 @@ pub fn open(path: &Path) -> io::Result<Bytes> {
     // the file in place meanwhile is the documented condition of this function.
     let map = Arc::new(unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file)? });
     let key = map.as_ptr() as usize;
-    MAPS.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::downgrade(&map));
+    MAPS.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(key, Mapped { map: Arc::downgrade(&map), path: path.canonicalize().ok() });
     Ok(Bytes::from_owner(Owner(map)))
+}
+
+/// Whether a file is mapped right now: whoever writes to it would replace what is being read.
+pub fn is_open(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return false };
+    MAPS.lock().unwrap_or_else(PoisonError::into_inner).values().any(|m| m.path.as_ref() == Some(&path))
 }
 
 /// Takes the pages of mapped bytes out of memory; the next look at them reads the file again. Bytes that no file
@@ -61,7 +75,7 @@ pub fn release(bytes: &[u8]) {
     let start = bytes.as_ptr() as usize;
     let found = {
         let maps = MAPS.lock().unwrap_or_else(PoisonError::into_inner);
-        maps.range(..=start).next_back().and_then(|(_, map)| map.upgrade())
+        maps.range(..=start).next_back().and_then(|(_, mapped)| mapped.map.upgrade())
     };
     let Some(map) = found else { return };
     let offset = start - map.as_ptr() as usize;
@@ -89,6 +103,13 @@ mod tests {
         let bytes = open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(&bytes.slice(1..)[..], b"bc");
+        let other = folder.path().join("other");
+        std::fs::write(&other, b"abc").unwrap();
+        assert!(!is_open(&other));
+        let kept = open(&other).unwrap().slice(..1);
+        assert!(is_open(&other) && is_open(&folder.path().join("./other")));
+        drop(kept);
+        assert!(!is_open(&other));
     }
 
     #[test]

@@ -8,5 +8,5 @@
 mod pass;
 mod scheme;
 
-pub use pass::{Decision, Layer, PrecisionOptions, PrecisionReport, apply};
+pub use pass::{Decision, Layer, PrecisionOptions, PrecisionReport, apply, goes_by};
 pub use scheme::{Narrow, Precision, Refusal, SCHEMES, Scheme};

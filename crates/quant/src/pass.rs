@@ -1,6 +1,7 @@
 //! The pass: which nodes are lowered, what they become, and the report.
 
 use crate::scheme::{Narrow, Precision, Refusal};
+use fusebox_ir::diff::SOURCES;
 use fusebox_ir::{Attrs, DType, Graph, Node, NodeId, OpName, Tensor, TensorType, ValueId};
 use fusebox_ops::QuantRole;
 use std::collections::BTreeMap;
@@ -74,6 +75,12 @@ impl PrecisionReport {
     }
 }
 
+/// Whether a node has a name, or was made from the node of the original model that has it.
+pub fn goes_by(node: &Node, name: &str) -> bool {
+    let mut sources = node.metadata(SOURCES).into_iter().flat_map(|list| list.split(';'));
+    node.name == name || sources.any(|source| source.trim() == name)
+}
+
 /// Narrowed weights already made, by original value and channel axis: tied weights are stored once.
 type Done = BTreeMap<(ValueId, usize), (ValueId, Option<ValueId>, usize, f64)>;
 
@@ -85,7 +92,7 @@ pub fn apply(graph: &mut Graph, options: &PrecisionOptions) -> PrecisionReport {
         let node = graph.node(id);
         let op = node.op.clone();
         let role = fusebox_ops::op(&op).map_or(QuantRole::StaysFloat, fusebox_ops::Op::quant_role);
-        let excluded = options.exclude.contains(&node.name);
+        let excluded = options.exclude.iter().any(|name| goes_by(node, name));
         let outcome = match role {
             QuantRole::Weighted { weight, channel_axis } => {
                 let site = site(graph, node, weight, channel_axis, options.precision);

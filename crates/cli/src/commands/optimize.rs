@@ -4,7 +4,7 @@ use super::Verb;
 use super::verify;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::options::{DimArgs, ModelArg, PrecisionArgs, TargetArg, refuse_same_file};
+use crate::options::{DimArgs, ModelArg, PrecisionArgs, TargetArg, refuse_input, refuse_same_file};
 use clap::Args;
 use fusebox::measure;
 use fusebox::verification::{Verification, VerifyOptions};
@@ -78,6 +78,7 @@ impl Verb for Optimize {
         let start = Instant::now();
         let model = self.model.open()?;
         times.load = start.elapsed().as_secs_f64();
+        refuse_input(&self.output, self.rules.iter().map(PathBuf::as_path))?;
         progress.stage("optimizing");
         let options = OptimizeOptions {
             precision: self.precision.precision(),

@@ -3,7 +3,7 @@
 use super::Verb;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::options::{DimArgs, ModelArg};
+use crate::options::{DimArgs, ModelArg, refuse_input};
 use crate::tensors;
 use clap::Args;
 use fusebox::inputs::{self, DrawOptions, Input, Inputs};
@@ -56,6 +56,10 @@ impl Verb for Run {
     fn run(self, cx: &Context) -> Result<(), Failure> {
         let progress = cx.progress("loading");
         let model = self.model.open()?;
+        if let Some(output) = &self.output {
+            let given = self.inputs.iter().map(|(_, path)| path.as_path());
+            refuse_input(output, given.chain([self.model.model.as_path()]))?;
+        }
         let inputs = self.gather(&model)?;
         let start = Instant::now();
         let feeds = inputs.feeds();
