@@ -105,3 +105,19 @@ fn rules() {
     }
     page("rule-list.md", &text);
 }
+
+/// What the texts show of a rule is the rule.
+#[test]
+fn rules_are_quoted_to_the_letter() {
+    let set = RuleSet::builtin();
+    let rule = set.get("gelu.erf").expect("a built-in rule");
+    for text in ["../README.md", "../rules/README.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(text);
+        let found = std::fs::read_to_string(&path).expect("part of the repository");
+        assert!(
+            found.contains(rule.text.trim_end()),
+            "{text} shows another text of gelu.erf:\n{}",
+            rule.text
+        );
+    }
+}
