@@ -27,6 +27,7 @@ mod lanes;
 pub mod layout;
 pub mod mapped;
 pub mod math;
+mod moments;
 pub mod operand;
 pub mod pool;
 pub mod probe;

@@ -30,7 +30,7 @@ pub use prologue::Prologue;
 pub use step::GemmStep;
 
 pub(crate) use epilogue::{Dequant, Finish, RowQuant};
-pub(crate) use prologue::{PrepareRow, RowRange};
+pub(crate) use prologue::{PrepareRow, RowRange, wider};
 
 use crate::arena::Span;
 use crate::isa::{Isa, IsaError};

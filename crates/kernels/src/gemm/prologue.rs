@@ -5,6 +5,7 @@
 
 use super::epilogue::RowQuant;
 use super::packed::Precision;
+use crate::moments::{Moments, mean_square, moments, narrow};
 use half::bf16;
 use pulp::Simd;
 use std::sync::Arc;
@@ -61,7 +62,12 @@ pub(crate) struct PrepareRow<'a> {
     pub(crate) range: Option<(f32, f32)>,
 }
 
-/// Smallest and largest value of a row, zero included.
+/// The range that holds two, NaN where either is.
+pub(crate) fn wider(a: (f32, f32), b: (f32, f32)) -> (f32, f32) {
+    if a.0.is_nan() || b.0.is_nan() { (f32::NAN, f32::NAN) } else { (a.0.min(b.0), a.1.max(b.1)) }
+}
+
+/// Smallest and largest value of a row, zero included, both NaN where some value is not finite.
 pub(crate) struct RowRange<'a>(pub(crate) &'a [f32]);
 
 impl pulp::WithSimd for RowRange<'_> {
@@ -95,29 +101,6 @@ impl pulp::WithSimd for PrepareRow<'_> {
     }
 }
 
-/// Sum over a row of `f(x)`, in four chains of registers; the tail is padded so that `f(pad)` must be zero.
-#[inline(always)]
-fn sum<S: Simd>(simd: S, row: &[f32], pad: f32, f: impl Fn(S::f32s) -> S::f32s) -> f32 {
-    let (vectors, tail) = S::as_simd_f32s(row);
-    let mut chains = [simd.splat_f32s(0.0); 4];
-    let (fours, rest) = vectors.as_chunks::<4>();
-    for four in fours {
-        for (chain, v) in chains.iter_mut().zip(four) {
-            *chain = simd.add_f32s(*chain, f(*v));
-        }
-    }
-    for v in rest {
-        chains[0] = simd.add_f32s(chains[0], f(*v));
-    }
-    if !tail.is_empty() {
-        let mut padded = [pad; 16];
-        padded[..tail.len()].copy_from_slice(tail);
-        chains[1] = simd.add_f32s(chains[1], f(S::as_simd_f32s(&padded).0[0]));
-    }
-    let [a, b, c, d] = chains;
-    simd.reduce_sum_f32s(simd.add_f32s(simd.add_f32s(a, b), simd.add_f32s(c, d)))
-}
-
 #[inline(always)]
 fn layer_norm<S: Simd>(
     simd: S,
@@ -127,24 +110,18 @@ fn layer_norm<S: Simd>(
     epsilon: f32,
     out: &mut [f32],
 ) {
-    let count = input.len() as f32;
-    let mean = sum(simd, input, 0.0, |x| x) / count;
-    let centre = simd.splat_f32s(mean);
-    let variance = sum(simd, input, mean, |x| {
-        let d = simd.sub_f32s(x, centre);
-        simd.mul_f32s(d, d)
-    }) / count;
-    let factor = 1.0 / (variance + epsilon).sqrt();
+    let Moments { centre, rest, variance } = moments(simd, input);
+    let factor = narrow(1.0 / (variance + f64::from(epsilon)).sqrt());
     // Plain loops: they run inside the features of S and vectorise.
     match gamma {
         Some(gamma) => {
             for ((y, x), g) in out.iter_mut().zip(input).zip(gamma) {
-                *y = (x - mean) * factor * g;
+                *y = (x - centre - rest) * factor * g;
             }
         }
         None => {
             for (y, x) in out.iter_mut().zip(input) {
-                *y = (x - mean) * factor;
+                *y = (x - centre - rest) * factor;
             }
         }
     }
@@ -155,8 +132,7 @@ fn layer_norm<S: Simd>(
 
 #[inline(always)]
 fn rms_norm<S: Simd>(simd: S, input: &[f32], gamma: Option<&[f32]>, epsilon: f32, out: &mut [f32]) {
-    let square = sum(simd, input, 0.0, |x| simd.mul_f32s(x, x)) / input.len() as f32;
-    let factor = 1.0 / (square + epsilon).sqrt();
+    let factor = narrow(1.0 / (mean_square(simd, input) + f64::from(epsilon)).sqrt());
     match gamma {
         Some(gamma) => {
             for ((y, x), g) in out.iter_mut().zip(input).zip(gamma) {
@@ -171,40 +147,78 @@ fn rms_norm<S: Simd>(simd: S, input: &[f32], gamma: Option<&[f32]>, epsilon: f32
     }
 }
 
-/// Smallest and largest value of a row, zero included. Where NaN enters (on some instruction sets) the row gets scale 1.
+/// Smallest and largest value so far, zero included, and NaN from the first value on that is not finite: min and max
+/// drop NaN on some instruction sets.
+#[derive(Clone, Copy)]
+struct Extremes<S: Simd> {
+    low: S::f32s,
+    high: S::f32s,
+    poison: S::f32s,
+}
+
+impl<S: Simd> Extremes<S> {
+    #[inline(always)]
+    fn with(self, simd: S, v: S::f32s) -> Self {
+        let zero = simd.splat_f32s(0.0);
+        Self {
+            low: simd.min_f32s(v, self.low),
+            high: simd.max_f32s(v, self.high),
+            poison: simd.mul_add_e_f32s(v, zero, self.poison),
+        }
+    }
+
+    #[inline(always)]
+    fn join(self, simd: S, other: Self) -> Self {
+        Self {
+            low: simd.min_f32s(self.low, other.low),
+            high: simd.max_f32s(self.high, other.high),
+            poison: simd.add_f32s(self.poison, other.poison),
+        }
+    }
+}
+
+/// Smallest and largest value of a row, zero included, both NaN where some value is not finite.
 #[inline(always)]
 fn range<S: Simd>(simd: S, row: &[f32]) -> (f32, f32) {
     let (vectors, tail) = S::as_simd_f32s(row);
-    let (mut low, mut high) = ([simd.splat_f32s(0.0); 4], [simd.splat_f32s(0.0); 4]);
+    let zero = simd.splat_f32s(0.0);
+    let mut chains = [Extremes { low: zero, high: zero, poison: zero }; 4];
     let (fours, rest) = vectors.as_chunks::<4>();
     for four in fours {
-        for (chain, v) in four.iter().enumerate() {
-            low[chain] = simd.min_f32s(*v, low[chain]);
-            high[chain] = simd.max_f32s(*v, high[chain]);
+        for (chain, v) in chains.iter_mut().zip(four) {
+            *chain = chain.with(simd, *v);
         }
     }
     for v in rest {
-        low[0] = simd.min_f32s(*v, low[0]);
-        high[0] = simd.max_f32s(*v, high[0]);
+        chains[0] = chains[0].with(simd, *v);
     }
-    let padded = simd.partial_load_f32s(tail);
-    low[1] = simd.min_f32s(padded, low[1]);
-    high[1] = simd.max_f32s(padded, high[1]);
-    let min = |a, b| simd.min_f32s(a, b);
-    let max = |a, b| simd.max_f32s(a, b);
-    let low = min(min(low[0], low[1]), min(low[2], low[3]));
-    let high = max(max(high[0], high[1]), max(high[2], high[3]));
-    (simd.reduce_min_f32s(low), simd.reduce_max_f32s(high))
+    let [a, b, c, d] = chains;
+    let b = b.with(simd, simd.partial_load_f32s(tail));
+    let all = a.join(simd, b).join(simd, c.join(simd, d));
+    if simd.reduce_sum_f32s(all.poison) == 0.0 {
+        (simd.reduce_min_f32s(all.low), simd.reduce_max_f32s(all.high))
+    } else {
+        (f32::NAN, f32::NAN)
+    }
 }
 
-/// ONNX DynamicQuantizeLinear of one row: u8, range stretched to hold zero. A row without a spread that f32 can divide
-/// by gets scale 1. `row` is used up.
+/// ONNX DynamicQuantizeLinear of one row: u8, range stretched to hold zero. A row of zeros gets scale 1. Where a value
+/// or the range is not finite, the operator's arithmetic leaves no level standing, and the row becomes NaN throughout.
+/// `row` is used up.
 #[inline(always)]
 fn quantize<S: Simd>(simd: S, row: &mut [f32], out: &mut [u8], given: Option<(f32, f32)>) -> RowQuant {
     let (low, high) = given.unwrap_or_else(|| range(simd, row));
     let scale = (high - low) / 255.0;
-    let scale = if scale.is_finite() && (1.0 / scale).is_finite() { scale } else { 1.0 };
+    if !scale.is_finite() {
+        out.fill(0);
+        return RowQuant { scale: f32::NAN, zero_point: 0 };
+    }
+    let scale = if scale == 0.0 { 1.0 } else { scale };
     let zero = (-low / scale).round_ties_even().clamp(0.0, 255.0);
+    if (1.0 / scale).is_infinite() {
+        quantize_tiny(row, scale, zero, out);
+        return RowQuant { scale, zero_point: zero as i32 };
+    }
     let levels = Levels { simd, scale: simd.splat_f32s(scale), inverse: simd.splat_f32s(1.0 / scale), zero };
     let (vectors, tail) = S::as_mut_simd_f32s(row);
     for v in vectors {
@@ -219,6 +233,16 @@ fn quantize<S: Simd>(simd: S, row: &mut [f32], out: &mut [u8], given: Option<(f3
     }
     out[row.len()..].fill(0);
     RowQuant { scale, zero_point: zero as i32 }
+}
+
+/// Levels of a row whose scale is too small for its inverse to be a float.
+#[cold]
+#[inline(never)]
+fn quantize_tiny(row: &[f32], scale: f32, zero: f32, out: &mut [u8]) {
+    for (q, x) in out.iter_mut().zip(row) {
+        *q = ((x / scale).round_ties_even() + zero).clamp(0.0, 255.0) as u8;
+    }
+    out[row.len()..].fill(0);
 }
 
 /// 1.5·2²³: adding it rounds half to even and leaves the integer in the low bits.

@@ -7,7 +7,7 @@
 use super::driver::{Driver, Part};
 use super::operands::{Entry, ScratchLayout, check, entries, fold_batch};
 use super::packed::{PANEL, Precision};
-use super::{Dequant, Finish, GemmError, GemmSpec, PrepareRow, Rhs, RowQuant, RowRange};
+use super::{Dequant, Finish, GemmError, GemmSpec, PrepareRow, Rhs, RowQuant, RowRange, wider};
 use crate::arena::{Memory, Span};
 use crate::isa::Level;
 use crate::program::{Step, StepError, Tile};
@@ -121,16 +121,15 @@ impl GemmStep {
         let first = block * self.rows_per_prepare;
         let (a, _) = memory.locate::<f32>(spec.a.span);
         let (scratch, _) = memory.locate::<u8>(self.scratch);
-        let mut range = [0f32; 2];
+        let mut range = (0.0, 0.0);
         for row in first..spec.m.min(first + self.rows_per_prepare) {
             // SAFETY: `check` proved that every row of A lies in its span.
             let input =
                 unsafe { std::slice::from_raw_parts(a.add(entry.a + row * spec.a.row_stride), spec.k) };
-            let (low, high) = self.level.dispatch(RowRange(input));
-            range = [range[0].min(low), range[1].max(high)];
+            range = wider(range, self.level.dispatch(RowRange(input)));
         }
         // SAFETY: scratch holds one range per row, and so one per tile; this tile alone writes its own.
-        unsafe { scratch.add(self.layout.ranges).cast::<[f32; 2]>().add(tile).write(range) };
+        unsafe { scratch.add(self.layout.ranges).cast::<[f32; 2]>().add(tile).write(range.into()) };
     }
 
     /// The range of all rows, once every block's is known.
@@ -142,7 +141,7 @@ impl GemmStep {
         let ranges = scratch.wrapping_add(self.layout.ranges).cast::<[f32; 2]>();
         // SAFETY: the phase before wrote one range per tile of this phase, and nobody writes them now.
         let ranges = unsafe { std::slice::from_raw_parts(ranges, self.prepare_tiles()) };
-        Some(ranges.iter().fold((0.0, 0.0), |(low, high), range| (range[0].min(low), range[1].max(high))))
+        Some(ranges.iter().fold((0.0, 0.0), |all, range| wider(all, (*range).into())))
     }
 
     /// Normalises, quantizes or rounds one block of rows into scratch.

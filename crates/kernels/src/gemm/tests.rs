@@ -512,3 +512,116 @@ fn int8_rows_may_share_one_range() {
     spec.prologue = Prologue::RmsNorm { gamma: None, epsilon: 1e-5 };
     assert!(matches!(spec.build().err(), Some(GemmError::Unsupported { .. })));
 }
+
+/// Runs `A · 1` for an A of given rows: one column of weights 1, whatever the precision rounds them to.
+fn row_products(
+    rows: &[Vec<f32>],
+    precision: Precision,
+    isa: Isa,
+    change: impl Fn(&mut GemmSpec),
+) -> Vec<f32> {
+    let (m, k) = (rows.len(), rows[0].len());
+    let weights = PackedB::pack(precision, k, 1, Source::F32(&vec![1.0; k]), false).unwrap();
+    let (a, c) =
+        (Span { offset: 0, len: m * k * 4 }, Span { offset: (m * k * 4).next_multiple_of(64), len: m * 4 });
+    let mut spec = GemmSpec::new(m, 1, k, a, Rhs::Packed(Arc::new(weights)), c);
+    change(&mut spec);
+    let scratch = Span { offset: (c.offset + c.len).next_multiple_of(64), len: spec.scratch_bytes() };
+    (spec.scratch, spec.force) = (Some(scratch), Some(isa));
+    let program = Program::new(vec![Box::new(spec.build().unwrap())], scratch.offset + scratch.len).unwrap();
+    let mut arena = Arena::new(program.arena_len());
+    bytemuck::cast_slice_mut::<u8, f32>(arena.bytes_mut(a)).copy_from_slice(&rows.concat());
+    team(1).run(&program, &mut arena, None).unwrap();
+    bytemuck::cast_slice::<u8, f32>(arena.bytes(c)).to_vec()
+}
+
+#[test]
+fn int8_rows_that_are_not_finite_become_nan_and_no_others() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    for k in [1, 3, 16, 37, 130] {
+        for at in [0, k / 2, k - 1] {
+            let with = |value: f32| {
+                let mut row: Vec<f32> = (0..k).map(|i| 1.0 + i as f32 / 64.0).collect();
+                row[at] = value;
+                row
+            };
+            let mut rows: Vec<Vec<f32>> = [nan, -nan, inf, -inf, 2.0].map(with).into();
+            // A range that f32 cannot hold is infinite in the operator's body, too.
+            rows.extend((k > 1).then(|| {
+                let mut row = vec![f32::MAX; k];
+                row[at] = f32::MIN;
+                row
+            }));
+            // Scales without a finite inverse.
+            rows.push(vec![1e-39; k]);
+            for isa in Isa::available() {
+                let got = row_products(&rows, Precision::Int8, isa, |_| {});
+                for (i, (row, y)) in rows.iter().zip(got).enumerate() {
+                    let exact: f64 = row.iter().map(|x| f64::from(*x)).sum();
+                    let is_nan = i != 4 && i + 1 != rows.len();
+                    assert_eq!(y.is_nan(), is_nan, "{isa}, {k} columns, row {i}: {y}");
+                    let error = (f64::from(y) - exact).abs();
+                    assert!(is_nan || error <= 0.01 * exact, "{isa}, {k} columns, row {i}: {y}, not {exact}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_that_is_not_finite_spoils_a_shared_range() {
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut rows = vec![vec![1.0; 100]; 300];
+        rows[150][7] = value;
+        for isa in Isa::available() {
+            let got = row_products(&rows, Precision::Int8, isa, |spec| spec.shared_range = true);
+            assert!(got.iter().all(|y| y.is_nan()), "{isa} {value}");
+        }
+    }
+}
+
+#[test]
+fn rows_far_from_zero_are_normalised_as_exactly_as_near_it() {
+    let k = 768;
+    let noise = noise(7, k);
+    let rows: Vec<Vec<f32>> =
+        [0.0, 1e3, -1e5, 1e6].map(|offset| noise.iter().map(|x| x * 4.0 + offset).collect()).into();
+    // The weighted sum of a normalised row: weights 1 would cancel.
+    let gamma: Arc<[f32]> = (0..k).map(|i| (i % 7) as f32 / 7.0).collect();
+    for isa in Isa::available() {
+        let got = row_products(&rows, Precision::F32, isa, |spec| {
+            spec.prologue = Prologue::LayerNorm { gamma: Some(gamma.clone()), beta: None, epsilon: 1e-5 };
+        });
+        for (row, y) in rows.iter().zip(got) {
+            let x: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
+            let mean = x.iter().sum::<f64>() / k as f64;
+            let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / k as f64;
+            let factor = 1.0 / (variance + 1e-5).sqrt();
+            let exact: f64 = x.iter().zip(&*gamma).map(|(x, g)| (x - mean) * factor * f64::from(*g)).sum();
+            assert!((f64::from(y) - exact).abs() <= 2e-4, "{isa}, row at {}: {y}, not {exact}", row[0]);
+        }
+    }
+}
+
+#[test]
+fn epilogues_saturate_and_pass_on_what_is_not_finite() {
+    let values = [-6.0, -8.0, -1e4, -1e8, -1e30, 6.0, 8.0, 1e4, 1e8, 1e30, 0.0];
+    let special = [f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    let rows: Vec<Vec<f32>> = values.into_iter().chain(special).map(|x| vec![x]).collect();
+    for activation in Activation::EXAMPLES {
+        for isa in Isa::available() {
+            let got =
+                row_products(&rows, Precision::F32, isa, |spec| spec.epilogue.activation = Some(activation));
+            for (row, y) in rows.iter().zip(got) {
+                let exact = activation.apply_exact(f64::from(row[0]));
+                let same = y.is_nan() && exact.is_nan() || f64::from(y) == exact;
+                let error = (f64::from(y) - exact).abs();
+                assert!(
+                    same || error <= 1e-6 * exact.abs() + 1e-7,
+                    "{isa} {activation:?}({}) = {y}, expected {exact}",
+                    row[0]
+                );
+            }
+        }
+    }
+}

@@ -125,8 +125,9 @@ fn clip<S: Simd>(simd: S, x: S::f32s, lo: f32, hi: f32) -> S::f32s {
 
 #[inline(always)]
 fn half_of_one_plus<S: Simd>(simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
+    // Not `half·y + half`: where y is −1 the result is the zero of x's sign, and −∞ becomes NaN, as the formula says.
     let half = simd.mul_f32s(x, simd.splat_f32s(0.5));
-    simd.mul_add_e_f32s(half, y, half)
+    simd.mul_f32s(half, simd.add_f32s(y, simd.splat_f32s(1.0)))
 }
 
 #[inline(always)]
@@ -184,6 +185,7 @@ impl Activation {
     pub(crate) fn apply_exact(self, x: f64) -> f64 {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         match self {
+            _ if x.is_nan() => x,
             Self::Relu => x.max(0.0),
             Self::Gelu => x * 0.5 * (1.0 + libm::erf(x / std::f64::consts::SQRT_2)),
             Self::GeluTanh => {
@@ -203,7 +205,8 @@ impl Activation {
                     x
                 }
             }
-            Self::Clip { lo, hi } => x.clamp(f64::from(lo), f64::from(hi)),
+            // Not `clamp`, which wants lo ≤ hi.
+            Self::Clip { lo, hi } => x.max(f64::from(lo)).min(f64::from(hi)),
             Self::Erf => libm::erf(x),
         }
     }
@@ -254,6 +257,31 @@ mod tests {
                         },
                         "{isa} {activation:?}({x}) = {y}, expected {exact}"
                     );
+                }
+            }
+        }
+    }
+
+    /// Where a factor saturates, the product must: not `x` times what a factor misses its end by.
+    #[test]
+    fn activations_saturate() {
+        let big = (0..=60).map(|i| 8.0 * 1.9_f32.powi(i)).chain([f32::MAX]);
+        let mut inputs: Vec<f32> = big.flat_map(|x| [x, -x]).collect();
+        inputs.extend((550..900).map(|i| i as f32 / -100.0));
+        inputs.extend([0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
+        for isa in Isa::available() {
+            for activation in Activation::EXAMPLES {
+                let mut outputs = inputs.clone();
+                isa.level().expect("listed as available").dispatch(Apply(&mut outputs, activation));
+                for (&x, &y) in inputs.iter().zip(&outputs) {
+                    let exact = activation.apply_exact(f64::from(x));
+                    let same = y.is_nan() && exact.is_nan() || y == exact as f32;
+                    let error = (f64::from(y) - exact).abs();
+                    let what = format!("{isa} {activation:?}({x}) = {y}, expected {exact}");
+                    let tail = if x > -9.0 { 1e-6 } else { 1e-9 };
+                    assert!(same || error <= 3e-7 * exact.abs() + tail, "{what}");
+                    let signed = y.is_sign_negative() == exact.is_sign_negative();
+                    assert!(exact.is_nan() || x == 0.0 || signed, "{what}");
                 }
             }
         }

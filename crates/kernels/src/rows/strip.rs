@@ -3,8 +3,8 @@
 //! Works on a strip of columns, a few hundred wide: three passes over its rows, each staged in working memory, so the
 //! output may take the place of the input.
 
-use super::portable::narrow;
 use crate::math::exp_of_negative;
+use crate::moments::narrow;
 use crate::scratch::Slot;
 use pulp::Simd;
 
