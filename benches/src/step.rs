@@ -37,7 +37,7 @@ impl Operands {
                 bytes.copy_from_slice(&value.to_ne_bytes());
             }
         }
-        let team = Team::new(threads);
+        let team = Team::new(threads).expect("a thread per core");
         let mut times = Vec::new();
         let start = Instant::now();
         while times.len() < 5 || start.elapsed() < Duration::from_millis(200) {

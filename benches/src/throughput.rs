@@ -61,7 +61,7 @@ pub fn run(rows: impl Fn() -> Vec<Box<dyn Fn() -> Row>>) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     for threads in [1, cores] {
         println!("{threads} threads, memory {:.1} GB/s", measure_bandwidth(threads));
-        let team = Team::new(threads);
+        let team = Team::new(threads).expect("a thread per core");
         let mut peaks = [0.0f64; Precision::ALL.len()];
         for build in rows() {
             let row = build();

@@ -25,6 +25,16 @@ impl Globals {
     }
 }
 
+/// Checks a number of threads while the command line is still at hand.
+pub(crate) fn parse_threads(text: &str) -> Result<usize, String> {
+    let most = fusebox::kernels::MAX_THREADS;
+    let threads: usize = text.trim().parse().map_err(|_| format!("write a whole number up to {most}"))?;
+    if threads > most {
+        return Err(format!("at most {most} threads are possible; 0 is one per core"));
+    }
+    Ok(threads)
+}
+
 /// Sizes of symbolic dims.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct DimArgs {

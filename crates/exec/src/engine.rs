@@ -23,9 +23,12 @@ pub struct Engine {
 
 impl Engine {
     /// Shared state without weights and memory so far.
-    pub fn new(functions: Arc<[Function]>, threads: usize, isa: Option<Isa>) -> Self {
+    ///
+    /// # Errors
+    /// Threads that there cannot be.
+    pub fn new(functions: Arc<[Function]>, threads: usize, isa: Option<Isa>) -> Result<Self, ExecError> {
         let arena = Mutex::new(Arena::new(0));
-        Self { team: Team::new(threads), weights: Weights::default(), functions, isa, arena }
+        Ok(Self { team: Team::new(threads)?, weights: Weights::default(), functions, isa, arena })
     }
 
     /// The arena, with at least `bytes` bytes of whatever earlier runs left there.

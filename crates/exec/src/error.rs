@@ -1,6 +1,6 @@
 //! What can go wrong between a model and its outputs.
 
-use fusebox_kernels::SpecError;
+use fusebox_kernels::{SpecError, TeamError};
 use fusebox_ops::EvalError;
 use fusebox_ops::typing::TypeError;
 
@@ -45,6 +45,9 @@ pub enum ExecError {
         /// Which dim disagrees with what.
         reason: String,
     },
+    /// Threads that there cannot be.
+    #[error(transparent)]
+    Threads(#[from] TeamError),
     /// The graph is not well typed under these input shapes.
     #[error(transparent)]
     Type(#[from] TypeError),

@@ -9,14 +9,14 @@ use crate::plan::Plan;
 use crate::profile::Profile;
 use crate::segment::Segment;
 use fusebox_ir::{Dim, Function, Graph, Model, Tensor, TensorType};
-use fusebox_kernels::Isa;
+use fusebox_kernels::{Isa, MAX_THREADS};
 use fusebox_ops::Datum;
 use std::sync::Arc;
 
 /// How a session runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SessionOptions {
-    /// Worker threads; 0 means one per core.
+    /// Worker threads, at most [`fusebox_kernels::MAX_THREADS`]; 0 means one per core.
     pub threads: usize,
     /// Instruction set to force, for tests.
     pub isa: Option<Isa>,
@@ -35,15 +35,15 @@ impl Session {
     /// Prepares a model. When all input shapes are fixed, its plan is compiled at once.
     ///
     /// # Errors
-    /// A graph that breaks an invariant, an unknown operator, or a fault in lowering.
+    /// A graph that breaks an invariant, an unknown operator, threads that there cannot be, or a fault in lowering.
     pub fn new(model: &Model, options: SessionOptions) -> Result<Self, ExecError> {
         model.graph.verify()?;
         refuse_unknown(&model.graph, &model.functions)?;
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = if options.threads == 0 { cores() } else { options.threads };
+        let threads = if options.threads == 0 { cores().min(MAX_THREADS) } else { options.threads };
         let session = Self {
             executor: Executor::new(model.graph.clone()),
-            engine: Engine::new(model.functions.clone().into(), threads, options.isa),
+            engine: Engine::new(model.functions.clone().into(), threads, options.isa)?,
         };
         let sizes =
             |id: &fusebox_ir::ValueId| session.graph().value(*id).ty.tensor().and_then(TensorType::sizes);

@@ -18,3 +18,11 @@ fn a_view_of_a_constant_is_an_operand_like_any_other() {
     let found = session.run(&[(&name, indices)]).unwrap();
     assert_eq!(found[0].1.floats().unwrap(), [3.0, 1.0]);
 }
+
+#[test]
+fn threads_that_there_cannot_be_are_refused() {
+    let graph = fusebox_ir::text::parse("graph (%0: f32[2]) -> (%1) {\n  %1 = Relu(%0) : f32[2]\n}").unwrap();
+    let model = Model { graph, ..Model::default() };
+    let error = Session::new(&model, SessionOptions { threads: 100_000, isa: None }).err().unwrap();
+    assert_eq!(error.to_string(), "100000 threads were asked for, at most 1024 are possible");
+}

@@ -182,6 +182,7 @@ fn run_help(error: &ExecError) -> &'static str {
         ExecError::UnknownOperator { .. } => {
             "the model can be optimized and inspected; to run it, use the runtime that defines this operator"
         }
+        ExecError::Threads(_) => "choose fewer with --threads; 0 is one per core",
         ExecError::TooLarge { .. } | ExecError::OutOfMemory { .. } => "choose smaller sizes with --dim",
         ExecError::Type(_) | ExecError::Graph(_) => {
             "two parts of the model disagree about a type or a size: export it again"

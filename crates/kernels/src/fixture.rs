@@ -34,7 +34,7 @@ impl Fixture {
         arena.bytes_mut(all).copy_from_slice(&self.bytes);
         let program =
             Program::new(vec![Box::new(step)], self.bytes.len()).expect("the step's spans are sound");
-        Team::new(threads).run(&program, &mut arena, None)?;
+        Team::new(threads).expect("a few threads").run(&program, &mut arena, None)?;
         Ok(arena)
     }
 

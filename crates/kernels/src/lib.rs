@@ -45,4 +45,4 @@ pub use isa::Isa;
 pub use layout::Layout;
 pub use operand::{Constant, Operand, SpecError};
 pub use program::{HostStep, Program, ProgramError, Step, StepError, Tile};
-pub use team::{RunError, Team};
+pub use team::{MAX_THREADS, RunError, Team, TeamError};

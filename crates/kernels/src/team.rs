@@ -44,6 +44,41 @@ impl std::fmt::Display for RunError {
 
 impl std::error::Error for RunError {}
 
+/// Most workers of a team: more than any machine has cores, few enough to start in an instant.
+pub const MAX_THREADS: usize = 1024;
+
+/// Why there is no team.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TeamError {
+    /// More workers than [`MAX_THREADS`].
+    TooMany {
+        /// Workers asked for.
+        threads: usize,
+    },
+    /// The operating system did not start them all.
+    Refused {
+        /// Workers asked for.
+        threads: usize,
+        /// Its reason.
+        reason: String,
+    },
+}
+
+impl std::fmt::Display for TeamError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::TooMany { threads } => {
+                write!(f, "{threads} threads were asked for, at most {MAX_THREADS} are possible")
+            }
+            Self::Refused { threads, reason } => {
+                write!(f, "the operating system does not start {threads} threads: {reason}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for TeamError {}
+
 /// A fixed number of workers.
 pub struct Team {
     pool: Option<rayon::ThreadPool>,
@@ -63,16 +98,21 @@ struct Walk<'a> {
 
 impl Team {
     /// A team of `threads` workers; one worker means the caller's own thread.
-    pub fn new(threads: usize) -> Self {
+    ///
+    /// # Errors
+    /// More than [`MAX_THREADS`], or threads that the operating system refuses to start.
+    pub fn new(threads: usize) -> Result<Self, TeamError> {
         let threads = threads.max(1);
-        let pool = (threads > 1).then(|| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .thread_name(|i| format!("fusebox-{i}"))
-                .build()
-                .expect("the operating system grants the threads asked for")
-        });
-        Self { pool, threads }
+        if threads > MAX_THREADS {
+            return Err(TeamError::TooMany { threads });
+        }
+        let build = || {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.thread_name(|i| format!("fusebox-{i}")).build()
+        };
+        let pool = (threads > 1).then(build).transpose();
+        let pool = pool.map_err(|error| TeamError::Refused { threads, reason: error.to_string() })?;
+        Ok(Self { pool, threads })
     }
 
     /// Number of workers.
@@ -213,8 +253,17 @@ mod tests {
                 (0..100).map(|i| if i % 2 == 0 { increment(a, b) } else { increment(b, a) }).collect();
             let program = Program::new(steps, 128).unwrap();
             let mut arena = Arena::new(128);
-            Team::new(threads).run(&program, &mut arena, None).unwrap();
+            Team::new(threads).unwrap().run(&program, &mut arena, None).unwrap();
             assert!(arena.bytes(a).iter().all(|&x| x == 100));
+        }
+    }
+
+    #[test]
+    fn absurd_numbers_of_threads_are_refused() {
+        for threads in [MAX_THREADS + 1, usize::MAX] {
+            let error = Team::new(threads).err().unwrap();
+            assert_eq!(error, TeamError::TooMany { threads });
+            assert!(error.to_string().contains("at most 1024"), "{error}");
         }
     }
 
@@ -223,7 +272,7 @@ mod tests {
         let body = |_: &[&[u8]], _: &mut [&mut [u8]]| -> Result<(), String> { panic!("deliberate") };
         let steps: Vec<Box<dyn Step>> = vec![Box::new(HostStep::new("bad", vec![], vec![], Arc::new(body)))];
         let program = Program::new(steps, 0).unwrap();
-        let error = Team::new(4).run(&program, &mut Arena::new(0), None).unwrap_err();
+        let error = Team::new(4).unwrap().run(&program, &mut Arena::new(0), None).unwrap_err();
         assert_eq!(error, RunError::Step { step: 0, reason: "panicked: deliberate".into() });
     }
 

@@ -4,7 +4,7 @@ use super::Verb;
 use super::decoding::Decoding;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::options::{DimArgs, ModelArg};
+use crate::options::{DimArgs, ModelArg, parse_threads};
 use clap::Args;
 use fusebox::inputs::{self, DrawOptions, Inputs};
 use fusebox::measure::{self, Contender, PlanFacts};
@@ -25,7 +25,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "MODEL2", conflicts_with = "serve")]
     baseline: Option<PathBuf>,
     /// Worker threads; 0 is one per core
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse_threads)]
     threads: usize,
     /// Timed runs
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]

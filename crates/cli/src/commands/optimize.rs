@@ -4,7 +4,9 @@ use super::Verb;
 use super::verify;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::options::{DimArgs, ModelArg, PrecisionArgs, TargetArg, refuse_input, refuse_same_file};
+use crate::options::{
+    DimArgs, ModelArg, PrecisionArgs, TargetArg, parse_threads, refuse_input, refuse_same_file,
+};
 use clap::Args;
 use fusebox::measure;
 use fusebox::verification::{Verification, VerifyOptions};
@@ -54,7 +56,7 @@ pub(crate) struct Optimize {
     #[arg(long, value_name = "LIMITS")]
     tolerance: Option<Tolerance>,
     /// Threads; 0 is one per core. The written bytes do not depend on it
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse_threads)]
     threads: usize,
 }
 

@@ -3,7 +3,7 @@
 use super::Verb;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::options::{DimArgs, ModelArg, refuse_input};
+use crate::options::{DimArgs, ModelArg, parse_threads, refuse_input};
 use crate::tensors;
 use clap::Args;
 use fusebox::inputs::{self, DrawOptions, Input, Inputs};
@@ -30,11 +30,11 @@ pub(crate) struct Run {
     seed: u64,
     #[command(flatten)]
     dims: DimArgs,
-    /// Write the outputs to a .npz file
+    /// Write the outputs to a .npz file, in their types; bf16, which NumPy lacks, as float32
     #[arg(short, long, value_name = "OUT.npz")]
     output: Option<PathBuf>,
     /// Worker threads; 0 is one per core
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse_threads)]
     threads: usize,
     /// Evaluate operator by operator, without kernels: slow, and what everything is checked against
     #[arg(long)]

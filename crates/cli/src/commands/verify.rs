@@ -3,7 +3,7 @@
 use super::Verb;
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::options::DimArgs;
+use crate::options::{DimArgs, parse_threads};
 use clap::Args;
 use fusebox::compare::Difference;
 use fusebox::verification::{self, VerifyOptions};
@@ -33,7 +33,7 @@ pub(crate) struct Verify {
     #[command(flatten)]
     dims: DimArgs,
     /// Worker threads; 0 is one per core
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = parse_threads)]
     threads: usize,
 }
 

@@ -133,7 +133,7 @@ fn oracle(case: &Case, data: &Data) -> Vec<(f64, f64)> {
 
 fn team(threads: usize) -> &'static Team {
     static TEAMS: OnceLock<Vec<Team>> = OnceLock::new();
-    &TEAMS.get_or_init(|| (1..=8).map(Team::new).collect())[threads - 1]
+    &TEAMS.get_or_init(|| (1..=8).map(|threads| Team::new(threads).unwrap()).collect())[threads - 1]
 }
 
 fn run(case: &Case, data: &Data, isa: Isa, threads: usize) -> Vec<f32> {

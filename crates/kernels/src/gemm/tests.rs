@@ -206,7 +206,7 @@ fn element(case: &Case, data: &Data, at: (usize, usize), matrix: usize, x: &[f64
 
 fn team(threads: usize) -> &'static Team {
     static TEAMS: OnceLock<Vec<Team>> = OnceLock::new();
-    &TEAMS.get_or_init(|| (1..=8).map(Team::new).collect())[threads - 1]
+    &TEAMS.get_or_init(|| (1..=8).map(|threads| Team::new(threads).unwrap()).collect())[threads - 1]
 }
 
 /// Runs a case and returns all of C's memory, gaps included.
