@@ -5,9 +5,11 @@
 
 use crate::failure::Failure;
 use fusebox::{DType, Tensor};
+use half::f16;
 use ndarray::ArrayViewD;
 use ndarray_npy::npy::header::{Header, Layout};
-use ndarray_npy::{NpzWriter, WritableElement, WriteNpzError};
+use ndarray_npy::{NpzWriter, WritableElement, WriteDataError, WriteNpzError};
+use py_literal::Value;
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -144,8 +146,8 @@ pub(crate) fn as_declared(tensor: Tensor, declared: Option<DType>) -> Tensor {
     narrowed.unwrap_or_else(|_| tensor.clone())
 }
 
-/// Writes named tensors to a `.npz` file, whole or not at all. Half-width floats are written as f32, which NumPy has
-/// for both of them.
+/// Writes named tensors to a `.npz` file, whole or not at all. bf16, which NumPy does not have, is written as f32: the
+/// same values.
 pub(crate) fn write_npz(path: &Path, tensors: &[(String, Tensor)]) -> Result<(), Failure> {
     let fault = |source| Failure::File { what: "write", path: path.to_owned(), source };
     let folder = match path.parent() {
@@ -195,9 +197,13 @@ fn add(
         DType::U32 => typed!(u32),
         DType::U16 => typed!(u16),
         DType::U8 => typed!(u8),
-        DType::F16 | DType::BF16 => {
-            let wide: Vec<f32> = tensor.floats().ok_or(None)?.into_iter().map(|x| x as f32).collect();
-            put(writer, name, tensor.shape(), &wide)
+        DType::F16 => {
+            let halves = tensor.elements::<f16>().map_err(|_| None)?;
+            put(writer, name, tensor.shape(), &halves.iter().copied().map(Half).collect::<Vec<_>>())
+        }
+        DType::BF16 => {
+            let narrow = tensor.elements::<half::bf16>().map_err(|_| None)?;
+            put(writer, name, tensor.shape(), &narrow.iter().map(|x| x.to_f32()).collect::<Vec<_>>())
         }
         DType::Bool => {
             let truths: Vec<bool> = tensor.data().iter().map(|byte| *byte != 0).collect();
@@ -209,6 +215,24 @@ fn add(
         }
         small if fits_byte(small) => put(writer, name, tensor.shape(), &unpacked(tensor)),
         _ => Err(None),
+    }
+}
+
+/// NumPy's `float16`.
+struct Half(f16);
+
+impl WritableElement for Half {
+    fn type_descriptor() -> Value {
+        Value::String("<f2".into())
+    }
+
+    fn write<W: Write>(&self, mut writer: W) -> Result<(), WriteDataError> {
+        Ok(writer.write_all(&self.0.to_le_bytes())?)
+    }
+
+    fn write_slice<W: Write>(slice: &[Self], mut writer: W) -> Result<(), WriteDataError> {
+        let bytes: Vec<u8> = slice.iter().flat_map(|x| x.0.to_le_bytes()).collect();
+        Ok(writer.write_all(&bytes)?)
     }
 }
 
@@ -242,6 +266,27 @@ mod tests {
     fn fortran_order_becomes_row_major() {
         // [[1, 2, 3], [4, 5, 6]] by columns.
         assert_eq!(row_major(&[1, 4, 2, 5, 3, 6], &[2, 3], 1), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn halves_stay_halves_and_bf16_becomes_the_f32_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.npz");
+        let values = [1.0f32, -0.0, 65504.0, 6e-8, f32::INFINITY, f32::NAN];
+        let halves = values.map(f16::from_f32);
+        let wide = values.map(half::bf16::from_f32);
+        let tensors = [
+            ("half".to_owned(), Tensor::from_vec(vec![2, 3], halves.to_vec()).unwrap()),
+            ("wide".to_owned(), Tensor::from_vec(vec![6], wide.to_vec()).unwrap()),
+        ];
+        write_npz(&path, &tensors).unwrap();
+        // Its arrays are `.npy` files, stored as they are.
+        let bytes = std::fs::read(&path).unwrap();
+        let find = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+        let stored: Vec<u8> = halves.iter().flat_map(|x| x.to_le_bytes()).collect();
+        assert!(find(b"'<f2'") && find(b"'<f4'") && find(&stored));
+        let stored: Vec<u8> = wide.iter().flat_map(|x| x.to_f32().to_le_bytes()).collect();
+        assert!(find(&stored));
     }
 
     #[test]
