@@ -74,6 +74,22 @@ fn int8_rows_that_are_not_finite() {
 }
 
 #[test]
+fn int8_tensors_that_are_not_finite() {
+    let (k, n) = (21, 5);
+    let (w, scales) = weights(k, n);
+    let linear = format!(
+        "graph (%0: f32[7, {k}]) -> (%1) {{
+  %1 = ai.fusebox.Linear[granularity=\"tensor\"](%0, {w}, {scales}) : f32[7, {n}]
+}}"
+    );
+    for value in [1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut x = noise(7 * k);
+        x[3 * k + 2] = value;
+        check(&linear, &x, 1e-5);
+    }
+}
+
+#[test]
 fn norms_of_rows_far_from_zero() {
     let (rows, k, n) = (4, 96, 4);
     let gamma = format!("f32[{k}]{{{}}}", list((0..k).map(|i| i as f32 / 64.0 - 0.5)));

@@ -10,10 +10,11 @@
 use super::emit::Emit;
 use fusebox_ir::{Attrs, DType, OpName, ValueId};
 
-/// Scale and zero point of values that are quantized together (see the module's formula).
+/// Scale and zero point of values that are quantized together (see the module's formula). A NaN among them makes the
+/// scale NaN, as it does ReduceMin and ReduceMax.
 pub fn row_params(row: &[f32]) -> (f32, u8) {
-    let lo = row.iter().fold(0f32, |lo, x| lo.min(*x));
-    let hi = row.iter().fold(0f32, |hi, x| hi.max(*x));
+    let lo = row.iter().fold(0f32, |lo, x| if lo.is_nan() || *x >= lo { lo } else { *x });
+    let hi = row.iter().fold(0f32, |hi, x| if hi.is_nan() || *x <= hi { hi } else { *x });
     let range = (hi - lo) / 255.0;
     let scale = if range == 0.0 { 1.0 } else { range };
     (scale, (-lo / scale).round_ties_even().clamp(0.0, 255.0) as u8)
@@ -96,5 +97,7 @@ mod tests {
         assert_eq!(row_params(&[0.0, 0.0]), (1.0, 0));
         assert_eq!(row_params(&[2.0, 4.0]).1, 0);
         assert_eq!(row_params(&[-2.0, -4.0]).1, 255);
+        assert!(row_params(&[1.0, f32::NAN, 2.0]).0.is_nan());
+        assert_eq!(row_params(&[1.0, f32::NEG_INFINITY]).0, f32::INFINITY);
     }
 }
