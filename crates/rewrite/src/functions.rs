@@ -69,7 +69,7 @@ pub static FUNCTIONS: &[Function] = &[
     Function {
         name: "contraction",
         arity: (1, 1),
-        doc: "of an Einsum equation over two operands that is a product of matrices: nn, or nt where the second is transposed",
+        doc: "of an Einsum equation over two operands that is one product of matrices: the perms of the operands before it and of the result behind it, and the axes of either operand that have the same sizes in the other's",
         call: contraction,
     },
     Function { name: "dim", arity: (2, 2), doc: "size along an axis", call: dim },
@@ -234,7 +234,9 @@ fn around_transpose(egraph: &Egg, args: &[Value]) -> Option<Value> {
 
 fn contraction(_: &Egg, args: &[Value]) -> Option<Value> {
     let Value::Str(equation) = &args[0] else { return None };
-    Some(Value::Str(shapes::contraction(equation)?.into()))
+    let lists = shapes::contraction(equation)?;
+    let list = |axes: Vec<usize>| Value::ints(axes.into_iter().map(|a| a as i64));
+    Some(Value::List(lists.into_iter().map(list).collect()))
 }
 
 fn between_axes(_: &Egg, args: &[Value]) -> Option<Value> {

@@ -189,27 +189,42 @@ fn never_enlarges(small: &Dim, large: &Dim) -> Option<bool> {
     }
 }
 
-/// Which product of matrices an Einsum equation is: `nn`, or `nt` where the second operand is transposed. The labels
-/// before the last two are the same and in the same order on all sides; an ellipsis is not looked into.
-pub(crate) fn contraction(equation: &str) -> Option<&'static str> {
+/// An Einsum equation over two operands as one product of matrices: the perm that brings the first to `[batch, row,
+/// inner]`, the second to `[batch, inner, column]`, and `[batch, row, column]` to the result; then the axes of the first
+/// and of the second operand, in one order, that carry the labels of both. One label is summed, one is the column, and
+/// one the row; without a batch there may be more or none. An ellipsis is not looked into.
+pub(crate) fn contraction(equation: &str) -> Option<[Vec<usize>; 5]> {
     let plain: String = equation.chars().filter(|c| !c.is_whitespace()).collect();
     let (inputs, output) = plain.split_once("->")?;
     let (left, right) = inputs.split_once(',')?;
-    let [left, right, output] = [left, right, output].map(|labels| labels.chars().collect::<Vec<_>>());
-    let batch = output.len().checked_sub(2)?;
-    let all: BTreeSet<char> = left.iter().chain(&right).copied().collect();
-    let is_plain = all.len() == batch + 3 && all.iter().all(char::is_ascii_alphabetic);
-    let is_aligned =
-        [&left, &right].iter().all(|side| side.len() == output.len() && side[..batch] == output[..batch]);
-    if !is_plain || !is_aligned {
+    let is_plain = |side: &&str| {
+        let labels: BTreeSet<char> = side.chars().collect();
+        labels.len() == side.len() && labels.iter().all(char::is_ascii_alphabetic)
+    };
+    if ![left, right, output].iter().all(is_plain) {
         return None;
     }
-    let (row, column, inner) = (output[batch], output[batch + 1], left[batch + 1]);
-    match (left[batch] == row, &right[batch..]) {
-        (true, [a, b]) if [*a, *b] == [inner, column] => Some("nn"),
-        (true, [a, b]) if [*a, *b] == [column, inner] => Some("nt"),
-        _ => None,
+    let (batch, rows): (Vec<char>, Vec<char>) =
+        output.chars().filter(|c| left.contains(*c)).partition(|c| right.contains(*c));
+    let columns: Vec<char> = output.chars().filter(|c| !left.contains(*c)).collect();
+    let inner: Vec<char> = left.chars().filter(|c| !output.contains(*c)).collect();
+    let ([column], [summed]) = (columns.as_slice(), inner.as_slice()) else { return None };
+    let is_product = rows.len() == 1 || batch.is_empty();
+    if !is_product || left.len() != batch.len() + rows.len() + 1 || right.len() != batch.len() + 2 {
+        return None;
     }
+    let axes = |of: &str, order: &[&[char]]| -> Option<Vec<usize>> {
+        order.concat().into_iter().map(|label| of.find(label)).collect()
+    };
+    let product: String = [&batch[..], &rows, &[*column]].concat().into_iter().collect();
+    let result: Vec<char> = output.chars().collect();
+    Some([
+        axes(left, &[&batch, &rows, &[*summed]])?,
+        axes(right, &[&batch, &[*summed, *column]])?,
+        axes(&product, &[&result])?,
+        axes(left, &[&batch, &[*summed]])?,
+        axes(right, &[&batch, &[*summed]])?,
+    ])
 }
 
 #[cfg(test)]
@@ -277,12 +292,34 @@ mod tests {
 
     #[test]
     fn equations_that_are_products() {
-        assert_eq!(contraction("B G H I D, B G H J D -> B G H I J"), Some("nt"));
-        assert_eq!(contraction("bhij,bhjd->bhid"), Some("nn"));
-        assert_eq!(contraction("ij,jk->ik"), Some("nn"));
-        for other in
-            ["bhij,bjhd->bhid", "bij,jk->bik", "ii,ij->ij", "...ij,...jk->...ik", "ij,jk->ki", "bij->bi"]
-        {
+        let perms = |equation: &str| {
+            let lists = contraction(equation)?;
+            let digits = |axes: &Vec<usize>| axes.iter().map(usize::to_string).collect::<String>();
+            Some(lists.iter().map(digits).collect::<Vec<_>>().join(" "))
+        };
+        for (equation, expected) in [
+            ("B G H I D, B G H J D -> B G H I J", "01234 01243 01234 0124 0124"),
+            ("bhij,bhjd->bhid", "0123 0123 0123 013 012"),
+            ("bthd,bshd->bhts", "0213 0231 0123 023 023"),
+            ("bhts,bshd->bthd", "0123 0213 0213 013 021"),
+            ("ij,jk->ki", "01 01 10 1 0"),
+            ("bsd,ed->bse", "012 10 012 2 1"),
+            ("i,ij->j", "0 01 0 0 0"),
+        ] {
+            assert_eq!(perms(equation).as_deref(), Some(expected), "{equation}");
+        }
+        // A trace, an ellipsis, a sum of one operand alone, an outer product, two columns, two rows of a batch.
+        for other in [
+            "ii,ij->ij",
+            "...ij,...jk->...ik",
+            "bij->bi",
+            "ijl,jk->ik",
+            "ij,jkl->ik",
+            "i,j->ij",
+            "ij,jkl->ikl",
+            "bijk,bkl->bijl",
+            "ij,jk",
+        ] {
             assert_eq!(contraction(other), None, "{other}");
         }
     }

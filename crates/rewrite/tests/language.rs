@@ -33,7 +33,7 @@ fn what_does_not_parse() {
     check("  Neg(?x) ?x", (4, 11), "expected `=>`", "");
     check("!rule t.x exact\n", (1, 10), "expected `:`", "");
     check("!rule t.x : exactly\n", (1, 12), "`exactly` is not a contract", "exact, real");
-    check("!rule t.x : exact phase=late\n", (1, 24), "`late` is not a phase", "canon, recognize");
+    check("!rule t.x : exact phase=late\n", (1, 24), "`late` is not a phase", "canon, decompose, recognize");
     check("!rulez t.x : exact\n", (1, 1), "expected `rule`, `group` or `impl`", "");
     check(
         "!rule t.x : exact\n example ?x: f32[b]\n Neg(Neg(?x)) => ?x",

@@ -37,6 +37,8 @@ impl Contract {
 pub enum Phase {
     /// Cleanup without a choice.
     Canon,
+    /// Writes operators in simpler ones, so that those are recognised together with what is around.
+    Decompose,
     /// Finds operators that were spelt out in primitives.
     Recognize,
     /// Alternatives that may or may not pay.
@@ -47,9 +49,9 @@ pub enum Phase {
 
 impl Phase {
     /// All names.
-    pub const NAMES: &'static [&'static str] = &["canon", "recognize", "explore", "lower"];
+    pub const NAMES: &'static [&'static str] = &["canon", "decompose", "recognize", "explore", "lower"];
     /// All phases in order.
-    pub const ALL: [Self; 4] = [Self::Canon, Self::Recognize, Self::Explore, Self::Lower];
+    pub const ALL: [Self; 5] = [Self::Canon, Self::Decompose, Self::Recognize, Self::Explore, Self::Lower];
 
     /// By name.
     pub fn from_name(name: &str) -> Option<Self> {

@@ -78,9 +78,11 @@ fn check_laws(ast: &RuleAst) -> Result<()> {
         return Err(error("bare commutativity or associativity".into()).help(help));
     }
     let (left, right) = (size(&ast.lhs, ast), size(&ast.rhs, ast));
-    if ast.kind == Kind::Rule && ast.phase != Phase::Explore && right > left {
+    if ast.kind == Kind::Rule && !matches!(ast.phase, Phase::Decompose | Phase::Explore) && right > left {
         let reason = format!("the right side has {right} operators, the left side {left}");
-        return Err(error(reason).help("a rule that enlarges belongs in `phase=explore`"));
+        return Err(
+            error(reason).help("a rule that enlarges belongs in `phase=decompose` or `phase=explore`")
+        );
     }
     Ok(())
 }
