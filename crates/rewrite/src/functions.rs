@@ -5,7 +5,8 @@
 use crate::egraph::analysis::{Egg, Known};
 use crate::shapes;
 use crate::value::{Operand, Value};
-use fusebox_ir::{DType, Dim, Tensor};
+use fusebox_ir::{Attrs, DType, Dim, Tensor};
+use fusebox_ops::window::{AutoPad, Window};
 use std::collections::BTreeSet;
 
 /// A function of the table.
@@ -29,6 +30,12 @@ pub static FUNCTIONS: &[Function] = &[
         arity: (4, 4),
         doc: "for Reshape(Transpose[perm](Reshape(x))) with the shapes of the inner Reshape and of the result: the coarsest shape to give x and the perm after it",
         call: around_transpose,
+    },
+    Function {
+        name: "automatic_pads",
+        arity: (5, 5),
+        doc: "the pads that auto_pad, the first argument, means for an input, weights, strides and dilations",
+        call: automatic_pads,
     },
     Function {
         name: "axes",
@@ -230,6 +237,27 @@ fn around_transpose(egraph: &Egg, args: &[Value]) -> Option<Value> {
     let (x, inner, y) = (sizes(egraph, &args[0])?, sizes(egraph, &args[1])?, sizes(egraph, &args[3])?);
     let (shape, perm) = shapes::around_transpose(&x, &inner, &perm, &y)?;
     Some(Value::List(vec![Value::dims(shape), Value::ints(perm.into_iter().map(|a| a as i64))]))
+}
+
+/// Strides of 1 need no sizes: the padding is what the window is larger than an element.
+fn automatic_pads(egraph: &Egg, args: &[Value]) -> Option<Value> {
+    let Value::Str(kind) = &args[0] else { return None };
+    let (input, weights) = (sizes(egraph, &args[1])?, sizes(egraph, &args[2])?);
+    let mut attrs = Attrs::new().with("auto_pad", kind.as_str());
+    for (name, value) in [("strides", &args[3]), ("dilations", &args[4])] {
+        if *value != Value::None {
+            attrs.set(name, value.as_ints()?);
+        }
+    }
+    let window = Window::read(&attrs, weights.get(2..)?).ok()?;
+    let size = |(dim, stride): (&Dim, &i64)| match (dim.value(), window.auto_pad, stride) {
+        (Some(size), ..) => usize::try_from(size).ok(),
+        (None, AutoPad::Valid, _) | (None, _, 1) => usize::try_from(1 << 20).ok(),
+        _ => None,
+    };
+    let spatial: Vec<usize> = input.get(2..)?.iter().zip(&window.strides).map(size).collect::<Option<_>>()?;
+    let axes = window.axes(&spatial).ok()?;
+    Some(Value::ints(axes.iter().map(|a| a.begin).chain(axes.iter().map(|a| a.end))))
 }
 
 fn contraction(_: &Egg, args: &[Value]) -> Option<Value> {
