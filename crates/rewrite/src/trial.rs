@@ -11,6 +11,9 @@ use crate::{Options, RuleSet, optimize};
 use fusebox_ir::{Dim, Graph, Tensor, Type};
 use fusebox_ops::{Datum, Interpreter};
 
+/// Elements of an example's operands that are worth a trial. Examples are small; their sizes are read from a file.
+const MAX_ELEMENTS: usize = 1 << 20;
+
 /// Sizes for the symbols b, s and t of examples, and for all others.
 const SIZES: [[i64; 4]; 4] = [[2, 3, 5, 4], [1, 3, 5, 4], [2, 1, 1, 4], [1, 1, 1, 1]];
 
@@ -31,6 +34,9 @@ pub fn check(rule: &Rule) -> Result<usize, Box<RuleError>> {
     for instance in instance::instances(rule)? {
         for sizes in SIZES {
             for write in [true, false] {
+                if !is_small(&instance, sizes) {
+                    return Err(wrong(rule, sizes, "the example is too large to be evaluated"));
+                }
                 let tried = trial(&only, rule, instance.clone(), sizes, write);
                 fired += usize::from(tried.map_err(|reason| wrong(rule, sizes, &reason))?);
             }
@@ -39,11 +45,20 @@ pub fn check(rule: &Rule) -> Result<usize, Box<RuleError>> {
     Ok(fired)
 }
 
+fn is_small(instance: &Instance, sizes: [i64; 4]) -> bool {
+    let count = |ty: &Type| {
+        let ty = ty.tensor()?.substitute(&|s| Some(Dim::known(size(s, sizes))));
+        ty.sizes()?.iter().try_fold(1usize, |count, size| count.checked_mul(*size))
+    };
+    let inputs = instance.graph.inputs.iter().map(|id| count(&instance.graph.value(*id).ty));
+    inputs.flatten().all(|count| count <= MAX_ELEMENTS)
+}
+
 fn wrong(rule: &Rule, [b, s, t, other]: [i64; 4], reason: &str) -> Box<RuleError> {
     let start = rule.source.text.find(&rule.text).unwrap_or(0);
     let span = start..start + rule.text.lines().next().map_or(1, str::len);
     let place = format!("at b={b}, s={s}, t={t}, others {other}");
-    RuleError::new(&rule.source, span, format!("rule {}: its two sides differ {place}: {reason}", rule.name))
+    RuleError::new(&rule.source, span, format!("rule {}: its trial failed {place}: {reason}", rule.name))
         .help("add the guard under which they are equal, or state a weaker contract: `real` or `approx`")
 }
 
@@ -103,16 +118,19 @@ fn bound(contract: Contract) -> f64 {
 
 fn agree(contract: Contract, left: &Tensor, right: &Tensor) -> Result<(), String> {
     if left.ty() != right.ty() {
-        return Err(format!("{} on the left, {} on the right", left.ty(), right.ty()));
+        return Err(format!("its two sides differ: {} on the left, {} on the right", left.ty(), right.ty()));
     }
     let (Some(a), Some(b)) = (left.floats(), right.floats()) else {
-        return if left == right { Ok(()) } else { Err("integers differ".into()) };
+        return if left == right { Ok(()) } else { Err("its two sides differ in integers".into()) };
     };
     let scale = a.iter().filter(|x| x.is_finite()).fold(1e-3f64, |m, x| m.max(x.abs()));
     let same =
         |x: f64, y: f64| x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= bound(contract) * scale;
     match a.iter().zip(&b).position(|(x, y)| !same(*x, *y)) {
-        Some(at) => Err(format!("element {at} is {:e} on the left and {:e} on the right", a[at], b[at])),
+        Some(at) => Err(format!(
+            "its two sides differ: element {at} is {:e} on the left and {:e} on the right",
+            a[at], b[at]
+        )),
         None => Ok(()),
     }
 }

@@ -25,11 +25,11 @@ fn ops(graph: &Graph) -> Vec<String> {
 
 #[test]
 fn a_rule_that_contradicts_types_is_named() {
-    // Right on its example, whose reduced axis has size 1; wrong on every other size.
+    // Right on its example, whose reduced axis has size 1; wrong on every other size, which no trial gives it.
     let rules = only(
         r#"rule wrong.sum : real
              why "a test needs a wrong rule"
-             example ?x: f32[b, 1]
+             example ?x: f32[1, 1]
              ReduceSum[keepdims=1](?x) => ?x"#,
     );
     let mut b = Builder::new();

@@ -35,7 +35,7 @@ fn rules_that_are_wrong_are_refused() {
     };
     for rule in ["Neg(Neg(?x)) => Relu(?x)", "Neg(?x) => ?x", "Mul(?x, 2.0) => Mul(?x, 2.000001)"] {
         let error = refused(rule).unwrap_err();
-        assert!(error.contains("its two sides differ at b=2"), "{rule}: {error}");
+        assert!(error.contains("its two sides differ"), "{rule}: {error}");
     }
     refused("Neg(Neg(?x)) => ?x").unwrap();
 }

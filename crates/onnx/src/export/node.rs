@@ -23,7 +23,7 @@ impl Writer<'_> {
         };
         let mut output: Vec<String> = node.outputs.iter().map(name).collect();
         for (index, name) in output.iter_mut().enumerate() {
-            if name.is_empty() && must_be_named(node, index) {
+            if name.is_empty() && !self.verbatim && must_be_named(node, index) {
                 *name = self.names.fresh("unused");
             }
         }

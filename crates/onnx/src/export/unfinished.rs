@@ -6,29 +6,39 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+type Paths = Mutex<BTreeSet<PathBuf>>;
+
+static UNFINISHED: Paths = Mutex::new(BTreeSet::new());
 
 /// A file or folder that [`discard_unfinished`] removes for as long as this lives.
 #[derive(Debug)]
-pub struct Unfinished(PathBuf);
+pub struct Unfinished(PathBuf, &'static Paths);
 
 impl Unfinished {
     /// Lists a path.
     pub fn new(path: &Path) -> Self {
-        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
-        Self(path.to_owned())
+        Self::listed_in(&UNFINISHED, path)
+    }
+
+    fn listed_in(paths: &'static Paths, path: &Path) -> Self {
+        paths.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+        Self(path.to_owned(), paths)
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
     }
 }
 
 /// Removes what is being written right now. For a handler of interrupts that ends the program afterwards.
 pub fn discard_unfinished() {
-    for path in &*UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner) {
+    discard(&UNFINISHED);
+}
+
+fn discard(paths: &Paths) {
+    for path in &*paths.lock().unwrap_or_else(PoisonError::into_inner) {
         // Nobody is left to be told that something stays behind.
         drop(if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) });
     }
@@ -37,6 +47,9 @@ pub fn discard_unfinished() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The list that the program uses holds the files of other tests.
+    static OWN: Paths = Mutex::new(BTreeSet::new());
 
     #[test]
     fn only_what_is_unfinished_goes() {
@@ -47,9 +60,9 @@ mod tests {
         std::fs::write(&done, b"").unwrap();
         std::fs::create_dir(&stage).unwrap();
         std::fs::write(stage.join("inner"), b"").unwrap();
-        let listed = (Unfinished::new(&part), Unfinished::new(&stage));
-        drop(Unfinished::new(&done));
-        discard_unfinished();
+        let listed = (Unfinished::listed_in(&OWN, &part), Unfinished::listed_in(&OWN, &stage));
+        drop(Unfinished::listed_in(&OWN, &done));
+        discard(&OWN);
         assert!(!part.exists() && !stage.exists() && done.exists());
         drop(listed);
     }
