@@ -81,16 +81,15 @@ fn peak(graph: &Graph) -> f64 {
         let node = graph.node(id);
         alive += node.outputs.iter().flatten().map(|v| bytes(*v)).sum::<f64>();
         peak = peak.max(alive);
-        for value in node.reads().chain(node.outputs.iter().flatten().copied()) {
+        for value in node.reads() {
             let left = &mut uses[value.0 as usize];
-            let was = *left;
-            if node.reads().any(|v| v == value) {
-                *left = left.saturating_sub(1);
-            }
-            if *left == 0 && (was > 0 || graph.value(value).producer.is_some_and(|(n, _)| n == id)) {
+            if *left == 1 {
                 alive -= bytes(value);
             }
+            *left = left.saturating_sub(1);
         }
+        let unread = node.outputs.iter().flatten().filter(|value| uses[value.0 as usize] == 0);
+        alive -= unread.map(|value| bytes(*value)).sum::<f64>();
     };
     order.into_iter().for_each(&mut step);
     peak

@@ -41,9 +41,10 @@ fn norm(cx: &mut Lower<'_>, id: NodeId, kind: NormKind) -> Result {
     let epsilon = node.attrs.float_or("epsilon", 1e-5);
     let axis = node.attrs.int_or("axis", -1);
     let input = cx.input(id, 0);
-    let Some(axis) = super::movement::axis(axis, input.dims().len()).filter(|_| input.dtype == DType::F32)
+    let Some(axis) = super::movement::axis(axis, input.dims().len())
+        .filter(|_| input.dtype == DType::F32 && !input.is_empty())
     else {
-        return Ok(Lowered::Declined("axis out of range, or not f32".into()));
+        return Ok(Lowered::Declined("axis out of range, not f32, or empty".into()));
     };
     let columns: usize = input.dims()[axis..].iter().product();
     let rows: usize = input.dims()[..axis].iter().product();
@@ -120,8 +121,8 @@ fn skip_norm(cx: &mut Lower<'_>, id: NodeId) -> Result {
     let (Some(x), Some(skip)) = (x.broadcast(&dims), skip.broadcast(&dims)) else {
         return Ok(Lowered::Declined("operands of other ranks have no kernel".into()));
     };
-    if dtype != DType::F32 || dims.is_empty() {
-        return Ok(Lowered::Declined("not f32".into()));
+    if dtype != DType::F32 || dims.is_empty() || dims.contains(&0) {
+        return Ok(Lowered::Declined("not f32, or empty".into()));
     }
     let columns = dims[dims.len() - 1];
     let rows = dims[..dims.len() - 1].iter().product();
@@ -213,8 +214,8 @@ fn push(cx: &mut Lower<'_>, plan: Plan) {
 fn softmax(cx: &mut Lower<'_>, id: NodeId, log: bool) -> Result {
     let input = cx.input(id, 0);
     let axis = super::movement::axis(cx.graph.node(id).attrs.int_or("axis", -1), input.dims().len());
-    let Some(axis) = axis.filter(|_| input.dtype == DType::F32) else {
-        return Ok(Lowered::Declined("axis out of range, or not f32".into()));
+    let Some(axis) = axis.filter(|_| input.dtype == DType::F32 && !input.is_empty()) else {
+        return Ok(Lowered::Declined("axis out of range, not f32, or empty".into()));
     };
     let input = cx.in_arena(input);
     let input = cx.dense(input);

@@ -60,6 +60,9 @@ fn choice_for_functions(model: &Model, target: Target) -> Result<Vec<Function>, 
 /// Sets the version of a domain; adds the domain when `wanted`, and removes it when it is ours and not wanted.
 fn set_opset(opsets: &mut Vec<OpsetImport>, domain: &str, version: i64, wanted: impl Fn() -> bool) {
     let plain = |d: &str| d == domain || (domain.is_empty() && d == "ai.onnx");
+    // A file may import a domain twice, at one version: what is set must hold for all of it.
+    let mut first = true;
+    opsets.retain(|o| !plain(&o.domain) || std::mem::take(&mut first));
     match opsets.iter_mut().find(|o| plain(&o.domain)) {
         Some(_) if domain == FUSEBOX && !wanted() => opsets.retain(|o| o.domain != FUSEBOX),
         // A foreign domain keeps the version that the file gave it.

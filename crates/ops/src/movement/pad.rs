@@ -278,6 +278,12 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_tensor_stays_empty_however_large_its_axes_become() {
+        let inputs = [t::<f32>(&[0, 5], &[]), Tensor::vector(vec![0i64, 0, 0, 1 << 36])];
+        assert_eq!(run(&Pad, &Attrs::new(), &inputs).shape(), [0, 5 + (1 << 36)]);
+    }
+
+    #[test]
     fn forms_change() {
         let attrs = Attrs::new().with("pads", vec![1, 0]).with("value", 2.5f32);
         let (graph, node) = upgraded(&Pad, attrs, &[t(&[3], &[0f32; 3])], 10).unwrap();

@@ -63,9 +63,10 @@ pub(crate) fn problem(
                 continue;
             }
             let mut children: SmallVec<[u32; 6]> = SmallVec::new();
+            let mut seen = std::collections::HashSet::new();
             for child in &node.children {
                 let child = visit(*child, &mut problem.ids);
-                if !children.contains(&child) {
+                if seen.insert(child) {
                     children.push(child);
                 }
             }

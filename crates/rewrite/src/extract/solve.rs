@@ -60,6 +60,13 @@ fn cheapest_first(problem: &Problem) -> Vec<u32> {
         problem.classes.iter().map(|options| options.iter().map(|o| o.children.len()).collect()).collect();
     let mut sums: Vec<Vec<u64>> =
         problem.classes.iter().map(|options| options.iter().map(|o| o.cost).collect()).collect();
+    // By class, the options that read it: a node may read so many classes that they cannot be searched.
+    let mut edges: Vec<Vec<(u32, u32)>> = vec![Vec::new(); count];
+    for (class, options) in problem.classes.iter().enumerate() {
+        for (option, o) in options.iter().enumerate() {
+            o.children.iter().for_each(|child| edges[*child as usize].push((class as u32, option as u32)));
+        }
+    }
     let mut choice: Vec<Option<u32>> = vec![None; count];
     let mut heap = BinaryHeap::new();
     for (class, options) in problem.classes.iter().enumerate() {
@@ -72,31 +79,32 @@ fn cheapest_first(problem: &Problem) -> Vec<u32> {
             continue;
         }
         choice[class as usize] = Some(option);
-        let share = cost / readers_of(problem, class);
-        for parent in &problem.parents[class as usize] {
-            let index = *parent as usize;
-            for (option, o) in problem.classes[index].iter().enumerate() {
-                if o.children.contains(&class) {
-                    waiting[index][option] -= 1;
-                    sums[index][option] = sums[index][option].saturating_add(share);
-                    if waiting[index][option] == 0 && choice[index].is_none() {
-                        heap.push(Reverse((sums[index][option], *parent, option as u32)));
-                    }
-                }
+        let edges = &edges[class as usize];
+        let share = cost / readers(problem, edges);
+        for (parent, option) in edges {
+            let (index, position) = (*parent as usize, *option as usize);
+            waiting[index][position] -= 1;
+            sums[index][position] = sums[index][position].saturating_add(share);
+            if waiting[index][position] == 0 && choice[index].is_none() {
+                heap.push(Reverse((sums[index][position], *parent, *option)));
             }
         }
     }
     choice.into_iter().map(|c| c.unwrap_or(0)).collect()
 }
 
-/// Classes that read a class in the original program; of new classes, all that could.
-fn readers_of(problem: &Problem, class: u32) -> u64 {
-    let parents = &problem.parents[class as usize];
-    let original = |parent: &&u32| {
-        problem.classes[**parent as usize].iter().any(|o| o.original.is_some() && o.children.contains(&class))
+/// Classes that read a class in the original program; of new classes, all that could. `edges` are the options that read
+/// it, by class.
+fn readers(problem: &Problem, edges: &[(u32, u32)]) -> u64 {
+    let is_original =
+        |(class, option): &&(u32, u32)| problem.classes[*class as usize][*option as usize].original.is_some();
+    let distinct = |mut classes: Vec<u32>| {
+        classes.dedup();
+        classes.len() as u64
     };
-    let originals = parents.iter().filter(original).count();
-    (if originals > 0 { originals } else { parents.len() }).max(1) as u64
+    let original = distinct(edges.iter().filter(is_original).map(|edge| edge.0).collect());
+    let all = distinct(edges.iter().map(|edge| edge.0).collect());
+    (if original > 0 { original } else { all }).max(1)
 }
 
 /// The original program; classes that it does not have keep their greedy choice.
