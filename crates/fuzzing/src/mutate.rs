@@ -1,7 +1,7 @@
 //! Mutations that know what a model file looks like: dims, attributes, edges, element types, operators, initializers.
 //!
 //! A mutated file is nearly a model, so it gets past the importer and reaches inference, rules and kernels. The same
-//! seed makes the same change on every machine. Bytes that are no protobuf are left to blunter tools ([`bytes`]).
+//! seed makes the same change on every machine. Bytes that are no protobuf are left to blunter tools ([`bytes()`]).
 
 use crate::wire::{Content, Field, Kind, Message};
 use fusebox_ir::DType;
