@@ -1,6 +1,7 @@
 //! Operators with subgraphs, and sequences.
 
 mod body;
+mod flex_attention;
 mod if_;
 mod loop_;
 mod optional;
@@ -15,6 +16,7 @@ use crate::Op;
 
 /// The operators of this family.
 pub(crate) const OPS: &[&dyn Op] = &[
+    &flex_attention::FlexAttention,
     &if_::If,
     &loop_::Loop,
     &optional::Optional,
