@@ -51,6 +51,7 @@ mod reduction;
 mod resize;
 mod shape;
 mod signal;
+mod text;
 mod vision;
 
 pub use cost::{Cost, Shapes};

@@ -32,6 +32,7 @@ static FAMILIES: &[(&str, &[&dyn Op])] = &[
     ("resize", crate::resize::OPS),
     ("shape", crate::shape::OPS),
     ("signal", crate::signal::OPS),
+    ("text", crate::text::OPS),
     ("vision", crate::vision::OPS),
 ];
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// Carried through and refused by `run`: strings, and images as files.
 const LEFT_OUT: &[&str] =
-    &["ImageDecoder", "RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit", "TfIdfVectorizer"];
+    &["ImageDecoder", "RegexFullMatch", "StringConcat", "StringNormalizer", "StringSplit"];
 
 #[derive(Debug)]
 struct Operand {
@@ -170,6 +170,7 @@ fn needed(name: &str) -> Attrs {
         "GroupNormalization" => Attrs::new().with("num_groups", 1),
         "LRN" => Attrs::new().with("size", 1),
         "MaxRoiPool" => Attrs::new().with("pooled_shape", vec![1i64, 1]),
+        "TfIdfVectorizer" => Attrs::new().with("ngram_indexes", vec![0i64]),
         "RandomNormal" | "RandomUniform" => Attrs::new().with("shape", vec![1i64]),
         _ => Attrs::new(),
     }
