@@ -10,7 +10,7 @@ use crate::lower::{Lower, Spans};
 use crate::profile::{Profile, StepTime};
 use crate::view::{Place, View};
 use fusebox_ir::{DType, Graph, NodeId, Tensor, ValueId};
-use fusebox_kernels::{Program, RunError, Span};
+use fusebox_kernels::{Program, RunError, Span, Team};
 use fusebox_ops::{Cost, Shapes};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -45,6 +45,8 @@ pub struct Plan {
     program: Program,
     inputs: Vec<Option<Span>>,
     outputs: Vec<Output>,
+    /// Whether one thread is done before others would have come to help.
+    alone: bool,
     /// The steps, in order.
     pub steps: Vec<StepInfo>,
 }
@@ -85,11 +87,16 @@ pub fn compile(
         cx.group(&group).map_err(at)?;
     }
     let outputs: Vec<View> = graph.outputs.iter().map(|id| finish_output(&mut cx, *id)).collect();
-    Plan::assemble(cx, &inputs, &outputs)
+    Plan::assemble(cx, &inputs, &outputs, engine.team.threads())
 }
 
 impl Plan {
-    fn assemble(cx: Lower<'_>, inputs: &[Option<View>], outputs: &[View]) -> Result<Self, ExecError> {
+    fn assemble(
+        cx: Lower<'_>,
+        inputs: &[Option<View>],
+        outputs: &[View],
+        threads: usize,
+    ) -> Result<Self, ExecError> {
         let (graph, constants) = (cx.graph, cx.constants);
         let lives = lives(&cx, inputs, outputs);
         let (spans, arena_len) = buffers::place(&lives);
@@ -124,7 +131,8 @@ impl Plan {
             (Place::Constant(_), None) => unreachable!("finish_output copies views of constants"),
         };
         let outputs = outputs.iter().zip(&graph.outputs).map(resolve).collect::<Result<_, ExecError>>()?;
-        Ok(Self { program, inputs, outputs, steps: infos })
+        let alone = is_small(&infos, &program, threads);
+        Ok(Self { program, inputs, outputs, alone, steps: infos })
     }
 
     /// Bytes of the arena.
@@ -152,7 +160,8 @@ impl Plan {
         }
         let mut times: Vec<Duration> = Vec::new();
         let wanted = profile.is_some().then_some(&mut times);
-        engine.team.run(&self.program, &mut arena, wanted).map_err(|error| self.locate(error))?;
+        let run = if self.alone { Team::run_alone } else { Team::run };
+        run(&engine.team, &self.program, &mut arena, wanted).map_err(|error| self.locate(error))?;
         let read = |output: &Output| match output {
             Output::Constant(tensor) => Ok(tensor.clone()),
             Output::Arena { dtype, dims, span } => {
@@ -185,6 +194,19 @@ impl Plan {
             }
         }
     }
+}
+
+/// FLOPs of one core in a nanosecond, and bytes: what small steps reach, not what kernels can.
+const SPEED: (f64, f64) = (40.0, 10.0);
+/// Nanoseconds until sleeping workers are there, and for all to meet at the end of a phase.
+const WAKE: f64 = 20_000.0;
+const MEET: f64 = 2_000.0;
+
+/// Whether a plan's work is over sooner on one thread than others would save.
+fn is_small(steps: &[StepInfo], program: &Program, threads: usize) -> bool {
+    let work: f64 = steps.iter().map(|s| s.cost.flops / SPEED.0 + s.cost.bytes / SPEED.1).sum();
+    let phases: usize = program.steps().iter().map(|step| step.phases()).sum();
+    work * (1.0 - 1.0 / threads.max(1) as f64) < WAKE + MEET * phases as f64
 }
 
 /// Refuses tensors so large that computing their byte size would overflow or exceed the arena's limit.

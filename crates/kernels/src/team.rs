@@ -130,6 +130,30 @@ impl Team {
         arena: &mut Arena,
         times: Option<&mut Vec<Duration>>,
     ) -> Result<(), RunError> {
+        self.walk(program, arena, times, self.pool.as_ref())
+    }
+
+    /// As [`Team::run`], on the caller's thread alone: for programs with less work than it takes to wake the others. The
+    /// results are the same.
+    ///
+    /// # Errors
+    /// As [`Team::run`].
+    pub fn run_alone(
+        &self,
+        program: &Program,
+        arena: &mut Arena,
+        times: Option<&mut Vec<Duration>>,
+    ) -> Result<(), RunError> {
+        self.walk(program, arena, times, None)
+    }
+
+    fn walk(
+        &self,
+        program: &Program,
+        arena: &mut Arena,
+        times: Option<&mut Vec<Duration>>,
+        pool: Option<&rayon::ThreadPool>,
+    ) -> Result<(), RunError> {
         if arena.len() < program.arena_len() {
             return Err(RunError::SmallArena { needed: program.arena_len(), given: arena.len() });
         }
@@ -141,11 +165,11 @@ impl Team {
             round: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             failure: Mutex::new(None),
-            threads: self.threads,
+            threads: pool.map_or(1, |_| self.threads),
         };
         let memory = arena.memory();
         let timing = times.is_some();
-        let recorded = match &self.pool {
+        let recorded = match pool {
             None => walk.worker(0, &memory, timing),
             Some(pool) => pool
                 .broadcast(|context| walk.worker(context.index(), &memory, timing && context.index() == 0))
@@ -252,9 +276,13 @@ mod tests {
             let steps =
                 (0..100).map(|i| if i % 2 == 0 { increment(a, b) } else { increment(b, a) }).collect();
             let program = Program::new(steps, 128).unwrap();
+            let team = Team::new(threads).unwrap();
             let mut arena = Arena::new(128);
-            Team::new(threads).unwrap().run(&program, &mut arena, None).unwrap();
+            team.run(&program, &mut arena, None).unwrap();
             assert!(arena.bytes(a).iter().all(|&x| x == 100));
+            let mut times = Vec::new();
+            team.run_alone(&program, &mut arena, Some(&mut times)).unwrap();
+            assert!(arena.bytes(a).iter().all(|&x| x == 200) && times.len() == 100);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::Op;
 use fusebox_ir::OpName;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// Position in the table; stable within a build.
@@ -38,7 +38,8 @@ static FAMILIES: &[(&str, &[&dyn Op])] = &[
 
 struct Table {
     ops: Vec<&'static dyn Op>,
-    by_name: BTreeMap<(&'static str, &'static str), OpId>,
+    /// Never iterated. Every node of every new shape is looked up here several times.
+    by_name: HashMap<(&'static str, &'static str), OpId>,
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {

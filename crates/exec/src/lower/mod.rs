@@ -24,7 +24,8 @@ use crate::weights::Weights;
 use fusebox_ir::{DType, Function, Graph, NodeId, OpName, Tensor, ValueId};
 use fusebox_kernels::copy::{CopyPart, CopySpec, CopyStep};
 use fusebox_kernels::{Constant, Isa, Layout, Operand, Span, SpecError, Step};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 /// What became of a node.
 pub enum Lowered {
@@ -71,9 +72,14 @@ static FAMILIES: &[&[Row]] = &[
     resize::ROWS,
 ];
 
+/// Rows by operator; never iterated.
+static BY_NAME: LazyLock<HashMap<(&'static str, &'static str), &'static Row>> = LazyLock::new(|| {
+    FAMILIES.iter().flat_map(|rows| rows.iter()).map(|row| ((row.domain, row.name), row)).collect()
+});
+
 fn row(op: &OpName) -> Option<&'static Row> {
-    let mut rows = FAMILIES.iter().flat_map(|rows| rows.iter());
-    rows.find(|row| *row.domain == *op.domain && *row.name == *op.name)
+    let (domain, name): (&str, &str) = (&op.domain, &op.name);
+    BY_NAME.get(&(domain, name) as &(&str, &str)).copied()
 }
 
 /// Whether an operator can become steps other than its reference evaluation.
