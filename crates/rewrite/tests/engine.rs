@@ -161,6 +161,27 @@ fn constants_fold_but_never_explode() {
 }
 
 #[test]
+fn a_rule_that_only_removes_nodes_is_reported() {
+    let mut b = Builder::new();
+    let x = b.input("x", f32s(&["n"]));
+    let inner = b.op("Neg", &[x]);
+    let outer = b.op("Neg", &[inner]);
+    let y = b.op("Exp", &[outer]);
+    let mut graph = b.finish(&[y]);
+    for (id, name) in graph.node_ids().into_iter().zip(["inner", "outer", "exp"]) {
+        graph.node_mut(id).name = name.into();
+    }
+    let report = optimize(&mut graph, &[], &RuleSet::builtin(), &Options::default()).expect("well typed");
+    assert_eq!(ops(&graph), ["Exp"]);
+    let [fired] = &report.fired[..] else { panic!("{:?}", report.fired) };
+    assert_eq!((fired.rule.as_str(), fired.sites.len()), ("neg.neg", 1));
+    assert_eq!(
+        (fired.sites[0].node.as_str(), &fired.sites[0].sources[..]),
+        ("outer", &["inner".to_owned(), "outer".to_owned()][..])
+    );
+}
+
+#[test]
 fn bodies_of_regions_are_rewritten_too() {
     let mut inner = Graph::new();
     let captured = inner.add_typed(f32s(&["4"]));

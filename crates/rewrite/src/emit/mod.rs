@@ -82,12 +82,14 @@ pub(crate) fn emit(source: &Source<'_>, problem: &Problem, solution: &Solution) 
         value_of: HashMap::new(),
         node_of: HashMap::new(),
         sites: BTreeMap::new(),
+        accounted: BTreeSet::new(),
     };
     emit.interface();
     for id in emit.order(&roots) {
         emit.class(id);
     }
     emit.outputs();
+    emit.vanished();
     Emitted { graph: emit.out, sites: emit.sites }
 }
 
@@ -130,6 +132,8 @@ struct Emit<'a> {
     /// Node of each emitted class that is a tuple.
     node_of: HashMap<Id, NodeId>,
     sites: BTreeMap<usize, Vec<Site>>,
+    /// Original nodes that are still there, and those that new nodes name as their sources.
+    accounted: BTreeSet<NodeId>,
 }
 
 impl Emit<'_> {
@@ -270,7 +274,10 @@ impl Emit<'_> {
         let reads: Vec<Option<ValueId>> =
             node.children.iter().map(|c| self.value_of.get(&self.egraph.find(*c)).copied()).collect();
         let mut new = match original {
-            Some(old) => self.source.graph.node(old).clone(),
+            Some(old) => {
+                self.accounted.insert(old);
+                self.source.graph.node(old).clone()
+            }
             None => self.fresh(node),
         };
         let count = if node.code == Code::OPAQUE { new.inputs.len() } else { reads.len() };
@@ -302,6 +309,7 @@ impl Emit<'_> {
         let attrs = without_defaults(&op, self.egraph.analysis.tables.attrs(node.attrs));
         let mut new = Node::new(op, [], [], attrs);
         if let Some(chain) = self.provenance.chain(node) {
+            self.accounted.extend(&chain.sources);
             new.metadata = self.provenance.metadata(&chain);
             new.name = self.name(&chain);
             let sources = self.provenance.names(&chain);
@@ -349,6 +357,29 @@ impl Emit<'_> {
             node.name = self.pin_name(&wanted.name);
             self.out.add_node(node);
             self.out.outputs.push(pinned);
+        }
+    }
+
+    /// Sites of rules that replaced a node by something that was there already: no new node tells of them.
+    fn vanished(&mut self) {
+        for (id, node) in &self.source.imported.nodes {
+            let node = provenance::canonical(self.egraph, node);
+            let Some(class) = self.egraph.lookup(node.clone()).map(|class| self.egraph.find(class)) else {
+                continue;
+            };
+            let computed = self.value_of.get(&class);
+            let is_computed = computed.is_some_and(|value| self.out.constant(*value).is_none());
+            // A twin of a node that stays is no rule's doing.
+            let is_twin = is_computed && provenance::canonical(self.egraph, self.chosen.node(class)) == node;
+            if !is_computed || is_twin || !self.accounted.insert(*id) {
+                continue;
+            }
+            let Some((rule, chain)) = self.provenance.removal(&node) else { continue };
+            self.accounted.extend(&chain.sources);
+            let old = self.source.graph.node(*id);
+            let sources = self.provenance.names(&chain);
+            let name = self.provenance.label(*id);
+            self.sites.entry(rule).or_default().push(Site { node: name, op: old.op.to_string(), sources });
         }
     }
 

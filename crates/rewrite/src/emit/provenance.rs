@@ -26,6 +26,8 @@ pub(crate) struct Provenance<'a> {
     originals: HashMap<ENode, NodeId>,
     created: HashMap<ENode, usize>,
     sources: Vec<Vec<ENode>>,
+    /// Events that made no e-node, by the e-node at the root of their match.
+    removals: HashMap<ENode, usize>,
 }
 
 /// The chain behind a new node.
@@ -59,9 +61,16 @@ impl<'a> Provenance<'a> {
         for (node, event) in &log.created {
             created.entry(canonical(egraph, node)).or_insert(*event);
         }
-        let sources =
+        let sources: Vec<Vec<ENode>> =
             log.events.iter().map(|e| e.sources.iter().map(|n| canonical(egraph, n)).collect()).collect();
-        Self { graph, rules, log, originals: first, created, sources }
+        let makers: BTreeSet<usize> = log.created.iter().map(|(_, event)| *event).collect();
+        let mut removals = HashMap::new();
+        for (event, matched) in sources.iter().enumerate().filter(|(event, _)| !makers.contains(event)) {
+            if let Some(root) = matched.first() {
+                removals.entry(root.clone()).or_insert(event);
+            }
+        }
+        Self { graph, rules, log, originals: first, created, sources, removals }
     }
 
     /// The original node that an e-node is.
@@ -79,6 +88,14 @@ impl<'a> Provenance<'a> {
         self.walk(event, &mut chain, &mut BTreeSet::new());
         chain.root = self.root(event);
         Some(chain)
+    }
+
+    /// The rule that made an original e-node superfluous without making another, with what it matched.
+    pub(crate) fn removal(&self, node: &ENode) -> Option<(usize, Chain)> {
+        let event = *self.removals.get(node)?;
+        let mut chain = Chain::default();
+        self.walk(event, &mut chain, &mut BTreeSet::new());
+        Some((self.log.events[event].rule, chain))
     }
 
     fn walk(&self, event: usize, chain: &mut Chain, seen: &mut BTreeSet<usize>) {
@@ -123,11 +140,13 @@ impl<'a> Provenance<'a> {
 
     /// Names of source nodes.
     pub(crate) fn names(&self, chain: &Chain) -> Vec<String> {
-        let name = |id: &NodeId| {
-            let node = self.graph.node(*id);
-            if node.name.is_empty() { format!("{}#{}", node.op, id.0) } else { node.name.clone() }
-        };
-        chain.sources.iter().map(name).collect()
+        chain.sources.iter().map(|id| self.label(*id)).collect()
+    }
+
+    /// The name of an original node, or what stands for it.
+    pub(crate) fn label(&self, id: NodeId) -> String {
+        let node = self.graph.node(id);
+        if node.name.is_empty() { format!("{}#{}", node.op, id.0) } else { node.name.clone() }
     }
 
     /// Metadata of a new node: its rules and sources, and what its sources have in common.
