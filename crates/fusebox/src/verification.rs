@@ -1,6 +1,7 @@
 //! Verification of an optimized model: on inputs small enough to afford it, against the reference of the original.
 
 use crate::compare::{self, CompareOptions, Comparison, Engine};
+use crate::cut::{self, Parts};
 use crate::inputs::{self, DrawOptions, Inputs};
 use crate::metrics::Tolerance;
 use crate::sizes::{Preferred, Sizes};
@@ -49,6 +50,8 @@ pub struct Verification {
     pub reference: Option<Comparison>,
     /// Why there is no comparison, or what was compared instead.
     pub note: Option<String>,
+    /// Nodes of unknown operators, which were left out: what surrounds them was compared.
+    pub left_out: Vec<String>,
     /// Sizes of the inputs' symbolic dims.
     pub sizes: Sizes,
     /// Limits.
@@ -88,9 +91,18 @@ pub fn verify_optimized(
         executor: None,
         reference: None,
         note: None,
+        left_out: Vec::new(),
         sizes: Sizes::new(),
         tolerance: options.tolerance(),
         seconds: 0.0,
+    };
+    let parts = cut::around_unknown(original, optimized);
+    let (original, optimized) = match &parts {
+        Some(Parts { original, optimized, left_out }) => {
+            verification.left_out.clone_from(left_out);
+            (original, optimized)
+        }
+        None => (original, optimized),
     };
     let (inputs, expected) = match evaluated(original, options) {
         Ok(found) => found,
