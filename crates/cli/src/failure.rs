@@ -12,6 +12,7 @@ pub(crate) const EXIT_CODES: &[(u8, &str)] = &[
     (3, "a model, rule or tensor file is not valid"),
     (4, "a file cannot be read or written"),
     (5, "the model is valid but cannot be run or written as asked"),
+    (130, "interrupted; files that were being written are removed"),
 ];
 
 /// A failed command.
@@ -103,6 +104,7 @@ impl From<fusebox::ExecError> for Failure {
 
 /// The table of exit codes as `--help` shows it.
 pub(crate) fn exit_code_help() -> String {
-    let rows: Vec<String> = EXIT_CODES.iter().map(|(code, meaning)| format!("  {code}  {meaning}")).collect();
+    let rows: Vec<String> =
+        EXIT_CODES.iter().map(|(code, meaning)| format!("{code:>3}  {meaning}")).collect();
     format!("Exit codes:\n{}", rows.join("\n"))
 }

@@ -11,6 +11,7 @@ mod progress;
 mod tensors;
 
 use context::Context;
+use failure::Failure;
 use std::process::ExitCode;
 
 /// Exit code after an interrupt: 128 and the number of the signal, as shells have it.
@@ -38,6 +39,18 @@ fn main() -> ExitCode {
 
 /// Shows what clap found wrong, or the help that was asked for.
 fn usage(error: &clap::Error) -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1).take_while(|argument| argument != "--");
+    if error.use_stderr() && arguments.any(|argument| argument == "--json") {
+        let mut words = std::env::args_os().skip(1).filter_map(|word| word.into_string().ok());
+        let command = words.find(|word| commands::find(word).is_some());
+        let cx = Context::new(
+            command.as_deref().unwrap_or("fusebox"),
+            &options::Globals { json: true, ..Default::default() },
+        );
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        return cx.fail(&Failure::usage(message, "`--help` after the command lists its arguments"));
+    }
     // Nothing can be said when the terminal is gone.
     drop(error.print());
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))

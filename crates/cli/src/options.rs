@@ -113,15 +113,37 @@ impl From<TargetArg> for Target {
     }
 }
 
+/// Where external data may lie.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct DataArg {
+    /// Folder that external data may lie in besides the model's own
+    #[arg(long, value_name = "FOLDER")]
+    data_root: Option<PathBuf>,
+}
+
+impl DataArg {
+    /// Opens a model in the form that everything but `fill` works on.
+    pub(crate) fn open(&self, model: &Path) -> Result<Model, Failure> {
+        self.open_with(model, &LoadOptions::default())
+    }
+
+    fn open_with(&self, model: &Path, options: &LoadOptions) -> Result<Model, Failure> {
+        if let Some(folder) = self.data_root.as_ref().filter(|folder| !folder.is_dir()) {
+            let message = format!("--data-root {folder:?} is no folder");
+            return Err(Failure::usage(message, "give the folder that holds the data files"));
+        }
+        Ok(Model::open_with(model, &LoadOptions { data_root: self.data_root.clone(), ..options.clone() })?)
+    }
+}
+
 /// A model to work on.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArg {
     /// ONNX model
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
-    /// Folder that external data may lie in besides the model's own
-    #[arg(long, value_name = "FOLDER")]
-    data_root: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataArg,
 }
 
 impl ModelArg {
@@ -138,10 +160,7 @@ impl ModelArg {
 
     /// Opens the model under given limits.
     pub(crate) fn open_with(&self, options: &LoadOptions) -> Result<Model, Failure> {
-        Ok(Model::open_with(
-            &self.model,
-            &LoadOptions { data_root: self.data_root.clone(), ..options.clone() },
-        )?)
+        self.data.open_with(&self.model, options)
     }
 }
 

@@ -258,7 +258,11 @@ impl Error {
     /// What the failure means for the caller.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Open { source, .. } if matches!(**source, ImportError::Read { .. }) => Kind::Io,
+            Self::Open { source, .. }
+                if matches!(**source, ImportError::Read { .. } | ImportError::ExternalMissing { .. }) =>
+            {
+                Kind::Io
+            }
             Self::Open { .. } | Self::Type(_) | Self::Expand { .. } => Kind::Invalid,
             Self::Save { source } => match **source {
                 ExportError::Write { .. } | ExportError::NotAFile { .. } => Kind::Io,

@@ -101,7 +101,7 @@ impl fmt::Display for Tolerance {
 /// A tolerance that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{part:?} is no limit; write for example `rel=1e-3,cosine=0.999`, with any of abs, rel, cosine, sqnr"
+    "{part:?} is no limit; write for example `rel=1e-3,cosine=0.999`, with any of abs, rel (zero or more), cosine (-1 to 1), sqnr"
 )]
 pub struct ToleranceError {
     /// The part that is wrong.
@@ -117,14 +117,19 @@ impl FromStr for Tolerance {
         for part in text.split(',') {
             let wrong = || ToleranceError { part: part.to_owned() };
             let (key, value) = part.split_once('=').ok_or_else(wrong)?;
-            let value: f64 = value.trim().parse().ok().filter(|v: &f64| !v.is_nan()).ok_or_else(wrong)?;
-            match key.trim() {
-                "cosine" => tolerance.cosine = value,
-                "rel" => tolerance.rel = value,
-                "abs" => tolerance.abs = value,
-                "sqnr" => tolerance.sqnr = value,
+            let value: f64 = value.trim().parse().map_err(|_| wrong())?;
+            // A limit that no result can keep, or that none can break, is a slip of the pen; NaN lies in no range.
+            let (limit, range) = match key.trim() {
+                "cosine" => (&mut tolerance.cosine, -1.0..=1.0),
+                "rel" => (&mut tolerance.rel, 0.0..=f64::INFINITY),
+                "abs" => (&mut tolerance.abs, 0.0..=f64::INFINITY),
+                "sqnr" => (&mut tolerance.sqnr, f64::NEG_INFINITY..=f64::INFINITY),
                 _ => return Err(wrong()),
+            };
+            if !range.contains(&value) {
+                return Err(wrong());
             }
+            *limit = value;
         }
         Ok(tolerance)
     }

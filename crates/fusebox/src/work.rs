@@ -40,10 +40,8 @@ pub fn of_graph(graph: &Graph, sizes: &Sizes) -> Work {
     sizes::substitute_typed(&mut graph, sizes);
     let mut work = Work { nodes: graph.total_node_count(), ..Work::default() };
     let mut constants = BTreeSet::new();
+    add_nodes(&mut work, &graph);
     for (_, node) in graph.nodes() {
-        let cost = of_node(&graph, node);
-        work.flops += cost.flops;
-        work.bytes += cost.bytes;
         constants.extend(node.reads().filter(|v| graph.constant(*v).is_some()));
     }
     work.seconds =
@@ -56,6 +54,16 @@ pub fn of_graph(graph: &Graph, sizes: &Sizes) -> Work {
     }
     work.peak_activation_bytes = peak(&graph);
     work
+}
+
+/// Adds FLOPs and bytes of a graph's nodes; a body counts once, however often it runs.
+fn add_nodes(work: &mut Work, graph: &Graph) {
+    for (_, node) in graph.nodes() {
+        let cost = of_node(graph, node);
+        work.flops += cost.flops;
+        work.bytes += cost.bytes;
+        node.regions.iter().for_each(|region| add_nodes(work, &region.graph));
+    }
 }
 
 /// Bytes of the largest set of values alive at once, in topological order.

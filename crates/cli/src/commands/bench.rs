@@ -103,7 +103,7 @@ impl Verb for Bench {
             None => vec![self.ready(&self.model.model, (model, opened), &sizes)?],
             Some(path) => {
                 let start = Instant::now();
-                let baseline = Model::open(path)?;
+                let baseline = self.model.data.open(path)?;
                 let baseline_opened = start.elapsed().as_secs_f64();
                 // Both run on the same sizes, also where one of them has fixed some.
                 let mut here = fusebox::sizes::fixed_by(&model, &baseline);

@@ -3,8 +3,9 @@
 use super::Verb;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::options::DataArg;
 use clap::Args;
-use fusebox::{DiffOptions, LineKind, Model};
+use fusebox::{DiffOptions, LineKind};
 use fusebox_report::{Paint, Style};
 use serde_json::json;
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ pub(crate) struct Diff {
     /// Model after
     #[arg(value_name = "B")]
     after: PathBuf,
+    #[command(flatten)]
+    data: DataArg,
     /// Unchanged nodes to show around changed ones
     #[arg(long, value_name = "N", default_value_t = 2)]
     context: usize,
@@ -38,7 +41,7 @@ impl Verb for Diff {
 
     fn run(self, cx: &Context) -> Result<(), Failure> {
         let progress = cx.progress("comparing");
-        let (before, after) = (Model::open(&self.before)?, Model::open(&self.after)?);
+        let (before, after) = (self.data.open(&self.before)?, self.data.open(&self.after)?);
         let options = DiffOptions { context: self.context, fold: !self.no_fold, ..DiffOptions::default() };
         let diff = fusebox::diff(&before, &after, &options);
         drop(progress);

@@ -20,6 +20,8 @@ use std::time::Instant;
 
 /// Places of a rule that are listed without `-v`.
 const PLACES: usize = 3;
+/// Characters that these may take together, so that rows stay on a line of a terminal.
+const PLACES_WIDTH: usize = 72;
 
 /// Arguments of `optimize`.
 #[derive(Args, Debug)]
@@ -123,6 +125,9 @@ impl Verb for Optimize {
         if let Some(v) = verification.as_ref().filter(|v| !v.compared()) {
             cx.warn(&format!("not verified: {}", v.note.as_deref().unwrap_or("nothing could be compared")));
         }
+        for node in verification.iter().filter(|v| v.compared()).flat_map(|v| &v.left_out) {
+            cx.warn(&format!("node {node} is of an unknown operator: it was left out of the verification, which compared what surrounds it"));
+        }
         let compared = verification.iter().flat_map(|v| &v.executor);
         for output in compared.flat_map(Comparison::hollow) {
             cx.warn(&format!("output {output:?} held nothing finite on the inputs of the verification: `run` both models on inputs of your own"));
@@ -174,9 +179,11 @@ impl Optimize {
         }
         let Times { load, optimize, write } = times;
         out.push_str(&format!(
-            "wrote {} ({}, opset {}); {} to load, {} to optimize, {} to write{}\n",
+            "wrote {} ({}, {} node{}, opset {}); {} to load, {} to optimize, {} to write{}\n",
             self.output.display(),
             number::bytes((written.model_bytes + written.data_bytes) as f64),
+            written.nodes,
+            if written.nodes == 1 { "" } else { "s" },
             written.opset.map_or_else(|| "-".into(), |o| o.to_string()),
             number::seconds(*load),
             number::seconds(*optimize),
@@ -231,7 +238,7 @@ impl Optimize {
             "before": report.before,
             "after": report.after,
             "verification": verification.map(|v| json!({ "passed": v.passed(), "compared": v.compared(), "details": v })),
-            "file": { "model_bytes": written.model_bytes, "data_bytes": written.data_bytes, "opset": written.opset,
+            "file": { "model_bytes": written.model_bytes, "data_bytes": written.data_bytes, "nodes": written.nodes, "opset": written.opset,
                       "ir_version": written.ir_version, "functions": written.functions },
             "seconds": { "load": times.load, "optimize": times.optimize, "write": times.write,
                          "verify": verification.map(|v| v.seconds) },
@@ -265,7 +272,7 @@ fn fired(report: &Report, all: bool, style: &Style) -> String {
     let mut table = Table::new(&["rule", ">times", "at"]);
     for fired in &report.fired {
         let places: Vec<&str> = fired.sites.iter().map(|site| site.node.as_str()).collect();
-        let shown = if all { places.len() } else { places.len().min(PLACES) };
+        let shown = if all { places.len() } else { fitting(&places) };
         let mut at = places[..shown].join(", ");
         if shown < places.len() {
             at.push_str(&format!(", and {} more", places.len() - shown));
@@ -273,6 +280,16 @@ fn fired(report: &Report, all: bool, style: &Style) -> String {
         table.row([fired.rule.clone(), places.len().to_string(), at]);
     }
     table.text(style) + "\n"
+}
+
+/// How many of the first places go on a line; never none.
+fn fitting(places: &[&str]) -> usize {
+    let mut width = 0;
+    let fits = |place: &&&str| {
+        width += place.chars().count() + 2;
+        width <= PLACES_WIDTH
+    };
+    places.iter().take(PLACES).take_while(fits).count().max(1)
 }
 
 /// The passes with their times, and how the rewriter's phases went.

@@ -96,7 +96,7 @@ fn external_data() {
     let model = |location| {
         Draft::new(&[node("MatMul", &["x", "w"], &["y"])]).with(&[external("w", &[4, 4], location)]).bytes()
     };
-    refused("bad-external_missing", &model("weights.bin"), 3);
+    refused("bad-external_missing", &model("weights.bin"), 4);
     let desk = Desk::new();
     desk.put("short.bin", &[0; 60]);
     desk.put("short.onnx", &model("short.bin"));

@@ -76,8 +76,11 @@ pub fn inspect(model: &Model, given: &Sizes) -> Result<Inspection, Error> {
     let mut symbolic = model.graph.clone();
     let typing = fusebox_ops::infer_graph(&mut symbolic, &model.functions)?;
     // A size that the model contradicts leaves the symbols in place, where they count as one.
-    let graph =
-        sizes::specialize(&model.graph, &model.functions, &sizes).unwrap_or_else(|_| symbolic.clone());
+    let graph = sizes::specialize(&model.graph, &model.functions, &sizes).unwrap_or_else(|_| {
+        let mut graph = symbolic.clone();
+        sizes::substitute_typed(&mut graph, &sizes);
+        graph
+    });
     let name = |domain: &str| if domain.is_empty() { "ai.onnx".to_owned() } else { domain.to_owned() };
     Ok(Inspection {
         producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_owned(),

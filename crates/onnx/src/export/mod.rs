@@ -87,6 +87,8 @@ impl Default for SaveOptions {
 pub struct SaveReport {
     /// Bytes of the model file.
     pub model_bytes: u64,
+    /// Nodes in the file, those of bodies included: operators that the target lacks are written in several.
+    pub nodes: usize,
     /// Bytes of the data file, 0 when there is none.
     pub data_bytes: u64,
     /// Opset of ai.onnx, when the model uses it.
@@ -126,7 +128,7 @@ pub fn save(model: &Model, path: impl AsRef<Path>, options: &SaveOptions) -> Res
     }
     let fill = |out: &mut dyn io::Write| write_message(&proto, out);
     file::write_files(path, &fill, layout.as_ref())?;
-    Ok(report(&proto, size, layout.as_ref()))
+    Ok(report(&proto, lowered.graph.total_node_count(), size, layout.as_ref()))
 }
 
 /// Writes a model to memory, weights included.
@@ -160,10 +162,11 @@ fn write_message(proto: &ModelProto, mut out: &mut dyn io::Write) -> io::Result<
     out.flush()
 }
 
-fn report(proto: &ModelProto, model_bytes: u64, layout: Option<&Layout>) -> SaveReport {
+fn report(proto: &ModelProto, nodes: usize, model_bytes: u64, layout: Option<&Layout>) -> SaveReport {
     let standard = proto.opset_import.iter().find(|o| o.domain.is_empty() || o.domain == "ai.onnx");
     SaveReport {
         model_bytes,
+        nodes,
         data_bytes: layout.map_or(0, |layout| layout.length),
         opset: standard.map(|o| o.version),
         ir_version: proto.ir_version,

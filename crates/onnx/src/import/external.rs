@@ -16,6 +16,8 @@ pub(super) struct DataFolder {
     base: PathBuf,
     /// Real paths that a data file's real path must begin with.
     roots: Vec<PathBuf>,
+    /// Whether the user allowed a folder of its own: then a path may lead there, however it is written.
+    is_wide: bool,
     mapped: BTreeMap<String, (PathBuf, Bytes)>,
 }
 
@@ -30,7 +32,7 @@ impl DataFolder {
         let beside = real_model.as_deref().and_then(Path::parent).map(Path::to_owned);
         let canonical = |path: &Path| path.canonicalize().ok();
         let roots = [canonical(&base), beside, extra.and_then(canonical)].into_iter().flatten().collect();
-        Self { base, roots, mapped: BTreeMap::new() }
+        Self { base, roots, is_wide: extra.is_some(), mapped: BTreeMap::new() }
     }
 }
 
@@ -93,7 +95,10 @@ impl Importer<'_> {
         }
         let outside =
             |reason| ImportError::ExternalOutside { tensor: owner(), location: location.clone(), reason };
-        check_relative(&location).map_err(outside)?;
+        if let Err(reason) = check_relative(&location) {
+            let may_lead_elsewhere = folder.is_wide && !location.is_empty() && !location.contains('\0');
+            may_lead_elsewhere.then_some(()).ok_or_else(|| outside(reason))?;
+        }
         let path = folder.base.join(&location);
         let (offset, end) = (reference.offset, reference.offset.saturating_add(length));
         let missing = |source: io::Error| ImportError::ExternalMissing {
@@ -105,7 +110,7 @@ impl Importer<'_> {
         };
         let real = path.canonicalize().map_err(missing)?;
         if !folder.roots.iter().any(|root| real.starts_with(root)) {
-            return Err(outside("a link that leads out of the model's folder"));
+            return Err(outside("which leads out of the folders that data may lie in"));
         }
         let data = fusebox_kernels::mapped::open(&real).map_err(missing)?;
         folder.mapped.insert(location.clone(), (path.clone(), data.clone()));
