@@ -39,7 +39,7 @@ pub fn save_verified(
     verify: &VerifyOptions,
 ) -> Result<Written, Error> {
     let path = path.as_ref();
-    let fault = |source| Error::from(ExportError::Write { path: path.to_owned(), source });
+    let fault = |source| Error::from(ExportError::write(path, source));
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(ExportError::NotAFile { path: path.to_owned() }.into());
     }

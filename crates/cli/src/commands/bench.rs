@@ -109,11 +109,16 @@ impl Verb for Bench {
                 let mut here = fusebox::sizes::fixed_by(&model, &baseline);
                 here.extend(sizes);
                 let mut there = fusebox::sizes::fixed_by(&baseline, &model);
-                let first = self.ready(&self.model.model, (model, opened), &here)?;
+                let mut first = self.ready(&self.model.model, (model, opened), &here)?;
                 let named = fusebox::sizes::symbols(&baseline.graph);
                 there.extend(first.inputs.sizes.clone());
                 there.retain(|name, _| named.contains(name));
-                let second = self.ready(path, (baseline, baseline_opened), &there)?;
+                let mut second = self.ready(path, (baseline, baseline_opened), &there)?;
+                if first.name == second.name {
+                    // Two files of one name lie in different folders.
+                    first.name = self.model.model.display().to_string();
+                    second.name = path.display().to_string();
+                }
                 vec![first, second]
             }
         };

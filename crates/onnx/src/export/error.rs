@@ -44,6 +44,16 @@ pub enum ExportError {
 }
 
 impl ExportError {
+    /// A write that the file system refused, told of the file that was asked for: temporary files do not concern the
+    /// reader.
+    pub fn write(path: &std::path::Path, source: std::io::Error) -> Self {
+        // The library for temporary files adds its path to the message and hides the system's own error.
+        let names_temporary =
+            source.get_ref().is_some_and(|wrapped| wrapped.to_string().contains(" at path "));
+        let source = if names_temporary { source.kind().into() } else { source };
+        Self::Write { path: path.to_owned(), source }
+    }
+
     /// What the reader can do about it.
     pub fn help(&self) -> String {
         match self {

@@ -58,7 +58,7 @@ fn check_target(path: &Path) -> Result<(), ExportError> {
 }
 
 fn temporary(folder: &Path, path: &Path, fill: Fill<'_>) -> Result<(NamedTempFile, Unfinished), ExportError> {
-    let fault = |source| ExportError::Write { path: path.to_owned(), source };
+    let fault = |source| ExportError::write(path, source);
     let mut builder = tempfile::Builder::new();
     builder.prefix(".fusebox-").suffix(".part");
     // Temporary files are private by default; a model should be as readable as any new file.
