@@ -32,6 +32,7 @@ pub mod operand;
 pub mod pool;
 pub mod probe;
 pub mod program;
+pub mod recurrent;
 pub mod reduce;
 pub mod rows;
 mod scratch;

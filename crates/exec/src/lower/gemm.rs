@@ -22,7 +22,7 @@ type Result<T = Lowered> = std::result::Result<T, SpecError>;
 
 const NOWHERE: Span = Span { offset: 0, len: 0 };
 
-fn refused(error: &GemmError) -> SpecError {
+pub(super) fn refused(error: &GemmError) -> SpecError {
     SpecError { reason: error.to_string() }
 }
 

@@ -16,6 +16,7 @@ mod movement;
 mod norm;
 mod pad;
 mod pool;
+mod recurrent;
 mod reduce;
 mod resize;
 
@@ -68,6 +69,7 @@ static FAMILIES: &[&[Row]] = &[
     norm::ROWS,
     pad::ROWS,
     pool::ROWS,
+    recurrent::ROWS,
     reduce::ROWS,
     resize::ROWS,
 ];

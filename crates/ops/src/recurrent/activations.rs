@@ -6,78 +6,93 @@
 use crate::InferError;
 use fusebox_ir::{Attr, Attrs};
 
-/// A function with its parameters.
+/// A function with its parameters, 0 where it takes none.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Activation {
-    kind: Kind,
-    alpha: f64,
-    beta: f64,
+pub struct Activation {
+    /// The function.
+    pub function: Function,
+    /// First parameter.
+    pub alpha: f64,
+    /// Second parameter.
+    pub beta: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+/// A function that a recurrent layer may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// `max(x, 0)`.
     Relu,
+    /// Hyperbolic tangent.
     Tanh,
+    /// `1/(1 + e^−x)`.
     Sigmoid,
+    /// `alpha·x + beta`.
     Affine,
+    /// `x` from zero on, `alpha·x` below.
     LeakyRelu,
+    /// `x` from `alpha` on, 0 below.
     ThresholdedRelu,
+    /// `alpha·tanh(beta·x)`.
     ScaledTanh,
+    /// `clip(alpha·x + beta, 0, 1)`.
     HardSigmoid,
+    /// `x` from zero on, `alpha·(e^x − 1)` below.
     Elu,
+    /// `x/(1 + |x|)`.
     Softsign,
+    /// `ln(1 + e^x)`.
     Softplus,
 }
 
 /// Name, function, defaults of alpha and beta where it takes them.
-const TABLE: &[(&str, Kind, Option<f64>, Option<f64>)] = &[
-    ("relu", Kind::Relu, None, None),
-    ("tanh", Kind::Tanh, None, None),
-    ("sigmoid", Kind::Sigmoid, None, None),
-    ("affine", Kind::Affine, Some(1.0), Some(0.0)),
-    ("leakyrelu", Kind::LeakyRelu, Some(0.01), None),
-    ("thresholdedrelu", Kind::ThresholdedRelu, Some(1.0), None),
-    ("scaledtanh", Kind::ScaledTanh, Some(1.0), Some(1.0)),
-    ("hardsigmoid", Kind::HardSigmoid, Some(0.2), Some(0.5)),
-    ("elu", Kind::Elu, Some(1.0), None),
-    ("softsign", Kind::Softsign, None, None),
-    ("softplus", Kind::Softplus, None, None),
+const TABLE: &[(&str, Function, Option<f64>, Option<f64>)] = &[
+    ("relu", Function::Relu, None, None),
+    ("tanh", Function::Tanh, None, None),
+    ("sigmoid", Function::Sigmoid, None, None),
+    ("affine", Function::Affine, Some(1.0), Some(0.0)),
+    ("leakyrelu", Function::LeakyRelu, Some(0.01), None),
+    ("thresholdedrelu", Function::ThresholdedRelu, Some(1.0), None),
+    ("scaledtanh", Function::ScaledTanh, Some(1.0), Some(1.0)),
+    ("hardsigmoid", Function::HardSigmoid, Some(0.2), Some(0.5)),
+    ("elu", Function::Elu, Some(1.0), None),
+    ("softsign", Function::Softsign, None, None),
+    ("softplus", Function::Softplus, None, None),
 ];
 
 impl Activation {
     /// The value at `x`.
     pub(super) fn at(self, x: f64) -> f64 {
-        let Self { kind, alpha, beta } = self;
-        match kind {
-            Kind::Relu => x.max(0.0),
-            Kind::Tanh => x.tanh(),
-            Kind::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-            Kind::Affine => alpha * x + beta,
-            Kind::LeakyRelu => {
+        let Self { function, alpha, beta } = self;
+        match function {
+            Function::Relu => x.max(0.0),
+            Function::Tanh => x.tanh(),
+            Function::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Function::Affine => alpha * x + beta,
+            Function::LeakyRelu => {
                 if x >= 0.0 {
                     x
                 } else {
                     alpha * x
                 }
             }
-            Kind::ThresholdedRelu => {
+            Function::ThresholdedRelu => {
                 if x >= alpha {
                     x
                 } else {
                     0.0
                 }
             }
-            Kind::ScaledTanh => alpha * (beta * x).tanh(),
-            Kind::HardSigmoid => (alpha * x + beta).clamp(0.0, 1.0),
-            Kind::Elu => {
+            Function::ScaledTanh => alpha * (beta * x).tanh(),
+            Function::HardSigmoid => (alpha * x + beta).clamp(0.0, 1.0),
+            Function::Elu => {
                 if x >= 0.0 {
                     x
                 } else {
                     alpha * x.exp_m1()
                 }
             }
-            Kind::Softsign => x / (1.0 + x.abs()),
-            Kind::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+            Function::Softsign => x / (1.0 + x.abs()),
+            Function::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         }
     }
 }
@@ -109,11 +124,11 @@ pub(super) fn read(
     }
     let (mut alphas, mut betas) = (values(attrs, "activation_alpha"), values(attrs, "activation_beta"));
     let activation = |name: &String| {
-        let (_, kind, alpha, beta) = TABLE.iter().find(|row| row.0 == *name).ok_or_else(wrong)?;
+        let (_, function, alpha, beta) = TABLE.iter().find(|row| row.0 == *name).ok_or_else(wrong)?;
         let next = |default: &Option<f64>, given: &mut dyn Iterator<Item = f64>| {
             default.map_or(0.0, |default| given.next().unwrap_or(default))
         };
-        Ok(Activation { kind: *kind, alpha: next(alpha, &mut alphas), beta: next(beta, &mut betas) })
+        Ok(Activation { function: *function, alpha: next(alpha, &mut alphas), beta: next(beta, &mut betas) })
     };
     // The schema of RNN lists two functions by default, of which one direction reads the first.
     names.iter().take(count).map(activation).collect()

@@ -19,7 +19,7 @@ static SCHEMA: Schema = Schema::onnx("GRU", &[1, 3, 7, 14, 22], (3, 6), (0, 2)).
     ("layout", int(0)),
     ("linear_before_reset", int(0)),
 ]);
-const KIND: Kind = Kind { gates: 3, activations: &["Sigmoid", "Tanh"], has_cell: false };
+pub(super) const KIND: Kind = Kind { gates: 3, activations: &["Sigmoid", "Tanh"], has_cell: false };
 
 pub(crate) struct Gru;
 

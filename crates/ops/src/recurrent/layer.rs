@@ -57,8 +57,9 @@ impl Direction<'_> {
 
     /// Function `index` of a clipped value.
     pub(super) fn activate(&self, index: usize, x: f64) -> f64 {
-        // max and min and not clamp: a NaN in `clip` must not panic.
-        self.functions[index].at(x.max(-self.clip).min(self.clip))
+        // Neither clamp nor max and min: a NaN in `clip` must not panic, one in `x` must not become a number.
+        let x = if x < -self.clip { -self.clip } else { x };
+        self.functions[index].at(if x > self.clip { self.clip } else { x })
     }
 }
 
@@ -88,7 +89,7 @@ fn wrong_attribute(name: &str, expected: &str) -> InferError {
 }
 
 /// Whether each direction runs backwards.
-fn directions(attrs: &Attrs) -> Result<&'static [bool], InferError> {
+pub(super) fn directions(attrs: &Attrs) -> Result<&'static [bool], InferError> {
     match attrs.str("direction").unwrap_or("forward") {
         "forward" => Ok(&[false]),
         "reverse" => Ok(&[true]),

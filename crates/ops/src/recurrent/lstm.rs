@@ -18,7 +18,7 @@ static SCHEMA: Schema = Schema::onnx("LSTM", &[1, 7, 14, 22], (3, 8), (0, 3)).wi
     ("input_forget", int(0)),
     ("layout", int(0)),
 ]);
-const KIND: Kind = Kind { gates: 4, activations: &["Sigmoid", "Tanh", "Tanh"], has_cell: true };
+pub(super) const KIND: Kind = Kind { gates: 4, activations: &["Sigmoid", "Tanh", "Tanh"], has_cell: true };
 
 pub(crate) struct Lstm;
 

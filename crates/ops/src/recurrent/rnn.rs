@@ -16,7 +16,7 @@ static SCHEMA: Schema = Schema::onnx("RNN", &[1, 7, 14, 22], (3, 6), (0, 2)).wit
     ("hidden_size", INT),
     ("layout", int(0)),
 ]);
-const KIND: Kind = Kind { gates: 1, activations: &["Tanh"], has_cell: false };
+pub(super) const KIND: Kind = Kind { gates: 1, activations: &["Tanh"], has_cell: false };
 
 pub(crate) struct Rnn;
 
