@@ -4,13 +4,14 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Split.html>.
 
 use crate::attributes::{INT, int};
-use crate::forms::{constant_integers, inexpressible, input_to_ints, ints_to_input};
+use crate::forms::{constant_integers, inexpressible, input_to_ints, ints_to_input, set_input};
 use crate::inference::elements;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{Walk, select, strides};
 use crate::sizes::{copy_cost, is_index, unknown};
+use crate::versions::add_node;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError, axis};
-use fusebox_ir::{Attrs, Dim, Tensor, TensorType, Type};
+use fusebox_ir::{Attrs, DType, Dim, Tensor, TensorType, Type};
 
 static SCHEMA: Schema = Schema::onnx("Split", &[1, 2, 11, 13, 18], (1, 2), (1, usize::MAX))
     .with(&[("axis", int(0)), ("num_outputs", INT)]);
@@ -67,6 +68,9 @@ impl Op for Split {
     }
 
     fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
+        if edit.opset < 2 {
+            sizes_of_own_type(edit);
+        }
         if edit.opset < 13 {
             ints_to_input(edit, "split", 1);
         }
@@ -85,6 +89,15 @@ impl Op for Split {
             input_to_ints(&SCHEMA, edit, 1, "split")?;
         }
         Ok(())
+    }
+}
+
+/// In opset 1 sizes that were an input had the type of what is split.
+fn sizes_of_own_type(edit: &mut Edit<'_>) {
+    if let Some(sizes) = edit.node().input(1) {
+        let attrs = Attrs::new().with("to", i64::from(DType::I64.to_onnx()));
+        let cast = add_node(edit, "Cast", &[sizes], attrs);
+        set_input(edit, 1, Some(cast));
     }
 }
 
@@ -170,7 +183,15 @@ mod tests {
     use crate::check::{run_all, t};
     use crate::forms::testing::{downgraded, input_ints, upgraded};
     use crate::sizes::testing::{infer_all, symbolic};
-    use fusebox_ir::DType;
+    #[test]
+    fn sizes_had_the_type_of_what_is_split() {
+        let (x, sizes) = (t(&[3], &[1f32, 2.0, 3.0]), t(&[2], &[1f32, 2.0]));
+        let (mut graph, node) = upgraded(&Split, Attrs::new(), &[x, sizes], 1).unwrap();
+        graph.outputs = vec![graph.node(node).output(0).unwrap()];
+        let part = crate::Interpreter::new(&[]).run(&graph, &[], &[]);
+        // The test's node has one output: a second part has nowhere to go.
+        assert!(part.unwrap_err().to_string().contains("cannot be split by [1, 2] into 1 parts"));
+    }
 
     #[test]
     fn parts_have_their_sizes() {

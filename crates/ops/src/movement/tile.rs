@@ -2,14 +2,15 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Tile.html>.
 
-use crate::forms::inexpressible;
+use crate::forms::{constant_of, inexpressible, set_constant, set_input};
 use crate::inference::elements;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::select::{Walk, checked_count, select, strides};
 use crate::sizes::{copy_cost, fresh_dims, unknown};
+use crate::versions::input_rank;
 use crate::view::one;
 use crate::{Cost, Datum, EvalError, InferError, Shapes, VersionError};
-use fusebox_ir::TensorType;
+use fusebox_ir::{Tensor, TensorType};
 
 static SCHEMA: Schema = Schema::onnx("Tile", &[1, 6, 13], (2, 2), (1, 1));
 
@@ -62,11 +63,26 @@ impl Op for Tile {
     }
 
     fn upgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
-        if edit.opset < 6 {
-            Err(inexpressible(&SCHEMA, edit, "that form tiles a single axis"))
-        } else {
-            Ok(())
+        if edit.opset >= 6 {
+            return Ok(());
         }
+        // One axis, and how often: both of the tensor's own type.
+        let whole = |edit: &Edit<'_>, position: usize| {
+            let value = edit.graph.node(edit.node).input(position)?;
+            let tensor = constant_of(edit.graph, value)?;
+            let floats = || tensor.floats().map(|all| all.iter().map(|x| *x as i64).collect::<Vec<_>>());
+            tensor.integers().or_else(floats)?.first().copied()
+        };
+        let rank =
+            input_rank(edit, 0).ok_or_else(|| inexpressible(&SCHEMA, edit, "its rank must be known"))?;
+        let (Some(repeats), Some(axis)) = (whole(edit, 1), whole(edit, 2)) else {
+            return Err(inexpressible(&SCHEMA, edit, "its tiles and axis must be constant there"));
+        };
+        let mut all = vec![1i64; rank];
+        all[crate::axis::normalize(axis, rank)?] = repeats;
+        set_input(edit, 2, None);
+        set_constant(edit, 1, Tensor::vector(all));
+        Ok(())
     }
 
     fn downgrade(&self, edit: &mut Edit<'_>) -> Result<(), VersionError> {
@@ -89,7 +105,15 @@ fn check(rank: usize, repeats: usize) -> Result<(), InferError> {
 mod tests {
     use super::*;
     use crate::check::{refusal, run, t};
-    use fusebox_ir::{Attrs, Tensor};
+    use crate::forms::testing::{input_ints, upgraded};
+    use fusebox_ir::Attrs;
+
+    #[test]
+    fn one_axis_was_tiled_by_numbers_of_the_own_type() {
+        let inputs = [t(&[2, 3], &[0f32; 6]), t(&[], &[2f32]), t(&[], &[1f32])];
+        let (graph, node) = upgraded(&Tile, Attrs::new(), &inputs, 1).unwrap();
+        assert_eq!((input_ints(&graph, node, 1), graph.node(node).inputs.len()), (Some(vec![1, 2]), 2));
+    }
 
     #[test]
     fn axes_repeat() {

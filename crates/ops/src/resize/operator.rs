@@ -5,14 +5,14 @@
 use super::geometry::{Axis, Method, Mode, Taps, Transform};
 use super::target::{self, Asked, Target};
 use crate::attributes::{INTS, float, int, text};
-use crate::forms::{drop_int, drop_str, existed, inexpressible, set_constant, set_input};
+use crate::forms::{constant_of, drop_int, drop_str, existed, inexpressible, set_constant, set_input};
 use crate::number::Number;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::select::{checked_count, select, span, strides};
 use crate::sizes::unknown;
 use crate::view::{dispatch, one};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
-use fusebox_ir::{Attrs, DType, Tensor, TensorType};
+use fusebox_ir::{Attrs, DType, Node, Tensor, TensorType, Type};
 
 static SCHEMA: Schema = Schema::onnx("Resize", &[10, 11, 13, 18, 19], (1, 4), (1, 1)).with(&[
     ("antialias", int(0)),
@@ -66,6 +66,7 @@ impl Op for Resize {
             set_input(edit, 1, None);
             set_input(edit, 2, scales);
             asymmetric(edit);
+            round_up_where_smaller(edit);
         } else if edit.opset < 13 {
             for position in [1, 2] {
                 let value = edit.node().input(position);
@@ -110,6 +111,31 @@ pub(super) fn asymmetric(edit: &mut Edit<'_>) {
     let attrs = &mut edit.node().attrs;
     attrs.set("coordinate_transformation_mode", "asymmetric");
     attrs.set("nearest_mode", "floor");
+}
+
+/// Opset 10 took the nearest element from above where an axis shrinks, and from below where it grows. A node that does
+/// both becomes two: nearest elements are found axis by axis. Scales that are not constant are taken to grow.
+fn round_up_where_smaller(edit: &mut Edit<'_>) {
+    let node = edit.node();
+    let (x, scales) = (node.input(0), node.input(2));
+    let scales = scales
+        .and_then(|value| constant_of(edit.graph, value))
+        .and_then(|t| Some(t.elements::<f32>().ok()?.into_owned()));
+    let (Some(x), Some(scales)) = (x, scales) else { return };
+    let is_nearest = edit.node().attrs.str("mode").unwrap_or("nearest") == "nearest";
+    if !is_nearest || scales.iter().all(|scale| *scale >= 1.0) {
+        return;
+    }
+    if scales.iter().any(|scale| *scale > 1.0) {
+        let only = |keep: fn(f32, f32) -> f32| Tensor::vector(scales.iter().map(|s| keep(*s, 1.0)).collect());
+        let grown = edit.graph.add_constant("", only(f32::max));
+        let between = edit.graph.add_typed(Type::Unknown);
+        let (op, attrs) = (edit.node().op.clone(), edit.node().attrs.clone());
+        edit.graph.add_node(Node::new(op, [Some(x), None, Some(grown)], [Some(between)], attrs));
+        set_input(edit, 0, Some(between));
+        set_constant(edit, 2, only(f32::min));
+    }
+    edit.node().attrs.set("nearest_mode", "ceil");
 }
 
 /// Per axis; `None` is one that stays as it is.
@@ -237,6 +263,22 @@ mod tests {
         close(&resize(&corners, &x, None, Some(&[1, 2])), &[1.0, 4.0]);
         let cubic = Attrs::new().with("mode", "cubic");
         close(&resize(&cubic, &x, Some(&[1., 0.5]), None), &[1.40625, 3.59375]);
+    }
+
+    #[test]
+    fn opset_10_rounds_up_where_it_shrinks() {
+        let x = t(&[2, 4], &[1f32, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        for (scales, expected) in [
+            (vec![1f32, 0.6], t(&[2, 2], &[1f32, 3.0, 5.0, 7.0])),
+            (vec![1.5, 0.6], t(&[3, 2], &[1f32, 3.0, 1.0, 3.0, 5.0, 7.0])),
+            (vec![1.0, 1.5], t(&[2, 6], &[1f32, 1.0, 2.0, 3.0, 3.0, 4.0, 5.0, 5.0, 6.0, 7.0, 7.0, 8.0])),
+        ] {
+            let (mut graph, node) =
+                upgraded(&Resize, Attrs::new(), &[x.clone(), Tensor::vector(scales)], 10).unwrap();
+            graph.outputs = vec![graph.node(node).output(0).unwrap()];
+            let y = crate::Interpreter::new(&[]).run(&graph, &[], &[]).unwrap().remove(0);
+            assert_eq!(y, expected.into());
+        }
     }
 
     #[test]
