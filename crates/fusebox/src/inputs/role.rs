@@ -170,6 +170,7 @@ impl<'g> Walk<'g> {
             ("Attention", 3) if &*node.op.domain == FUSEBOX => self.uses.added |= step.verbatim,
             _ if !node.op.domain.is_empty() => {}
             ("Gather" | "GatherElements", 1) => self.index(node, node.attrs.int_or("axis", 0), step),
+            ("RoiAlign", 2) => self.index(node, 0, step),
             ("OneHot", 0) => self.limit(node.input(1).and_then(|v| self.scalar(v)).map(|d| d as i64), step),
             (
                 "Cast" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Transpose"
