@@ -112,16 +112,57 @@ fn guess(graph: &Graph, symbols: &[Arc<str>], given: &Sizes, preferred: Preferre
             sizes.insert(symbol.clone(), guess_one(graph, symbol, preferred));
         }
     }
-    // Decoders with a cache name the sum of two dims as a third.
-    let holds = |part: &str| symbols.iter().find(|s| s.to_lowercase().contains(part)).cloned();
-    if let (Some(total), Some(past)) = (holds("total"), holds("past"))
-        && !given.contains_key(&total)
-    {
-        let now = symbols.iter().find(|s| s.to_lowercase().contains("seq") && **s != total && **s != past);
-        let sum = sizes[&past] + now.map_or(1, |now| sizes[now]);
-        sizes.insert(total, sum);
+    for Sum { total, past, now } in sums(graph) {
+        if !given.contains_key(&total) {
+            let sum = sizes[&past].saturating_add(now.map_or(1, |now| sizes[&now]));
+            sizes.insert(total, sum);
+        }
     }
     sizes
+}
+
+/// A symbol that is the sum of others.
+pub(crate) struct Sum {
+    /// The sum.
+    pub(crate) total: Arc<str>,
+    /// Positions in a decoder's cache.
+    past: Arc<str>,
+    /// Positions of this step; one where they have no symbol.
+    now: Option<Arc<str>>,
+}
+
+/// Symbols that are the sum of two others, as decoders with a cache have them: positions in all, in the cache, and of
+/// this step. A total is called so, or is the last axis of a mask that no other input has.
+pub(crate) fn sums(graph: &Graph) -> Vec<Sum> {
+    let name = |id: &ValueId| graph.value(*id).name.to_lowercase();
+    let shape = |id: &ValueId| graph.value(*id).ty.tensor().and_then(|ty| ty.shape.as_deref()).unwrap_or(&[]);
+    let is_other = |id: &ValueId| name(id).contains("encoder") || name(id).contains("cross");
+    let own = || graph.inputs.iter().filter(|id| !is_other(id));
+    let named = |part: &str| symbols(graph).into_iter().find(|s| s.to_lowercase().contains(part));
+    let whole = |dim: Option<&Dim>| dim.and_then(Dim::as_symbol).map(Arc::<str>::from);
+    let ids = own().find(|id| name(id).contains("ids") && shape(id).len() == 2);
+    let now = ids.and_then(|id| whole(shape(id).last()));
+    let cache = own().find(|id| name(id).contains("past") && shape(id).len() > 2);
+    let grows = |dim: &&Dim| dim.as_symbol().is_some_and(|s| now.as_deref() != Some(s));
+    let past = cache.and_then(|id| whole(shape(id).iter().skip(1).rfind(grows)));
+    let Some(past) = past.or_else(|| named("past")) else { return Vec::new() };
+    let now = now.or_else(|| {
+        symbols(graph)
+            .into_iter()
+            .find(|s| s.to_lowercase().contains("seq") && !s.contains("total") && *s != past)
+    });
+    let only_here = |symbol: &str, here: &ValueId| {
+        let elsewhere = graph.inputs.iter().filter(|id| *id != here);
+        !elsewhere.flat_map(shape).any(|dim| dim.symbols().iter().any(|s| **s == *symbol))
+    };
+    let masks = own().filter(|id| name(id).contains("mask") && shape(id).len() > 1);
+    let mut totals: Vec<Arc<str>> = masks
+        .filter_map(|id| whole(shape(id).last()).filter(|symbol| only_here(symbol, id)))
+        .chain(named("total"))
+        .filter(|symbol| *symbol != past && Some(symbol) != now.as_ref())
+        .collect();
+    totals.dedup();
+    totals.into_iter().map(|total| Sum { total, past: past.clone(), now: now.clone() }).collect()
 }
 
 fn guess_one(graph: &Graph, symbol: &str, preferred: Preferred) -> i64 {
@@ -134,6 +175,12 @@ fn guess_one(graph: &Graph, symbol: &str, preferred: Preferred) -> i64 {
         return 224;
     }
     preferred.other
+}
+
+/// Shapes of inputs that are no cache of a decoder: heads are not channels.
+fn image_shapes(graph: &Graph) -> impl Iterator<Item = &[Dim]> {
+    let images = graph.inputs.iter().filter(|id| !graph.value(**id).name.to_lowercase().contains("past"));
+    images.filter_map(|id| graph.value(*id).ty.tensor()?.shape.as_deref())
 }
 
 fn shapes(graph: &Graph) -> impl Iterator<Item = &[Dim]> {
@@ -150,7 +197,7 @@ fn only_leads(graph: &Graph, symbol: &str) -> bool {
 
 /// Whether the symbol is height or width of an image.
 fn is_image_side(graph: &Graph, symbol: &str) -> bool {
-    shapes(graph).any(|shape| {
+    image_shapes(graph).any(|shape| {
         shape.len() == 4
             && matches!(shape[1].value(), Some(1 | 3 | 4))
             && shape[2..].iter().any(|d| d.as_symbol() == Some(symbol))
@@ -232,6 +279,25 @@ mod tests {
     fn a_size_that_the_model_contradicts_gives_way_to_one_that_fits() {
         let sizes = choose(&model(dims(), Some(32)), &Sizes::new(), Preferred::default()).unwrap();
         assert_eq!(sizes["seq"], 32);
+    }
+
+    #[test]
+    fn masks_over_past_and_present_are_as_long_as_both() {
+        let mut b = Builder::new();
+        let of = |names: &[&str]| {
+            let dim = |name: &&str| name.parse::<i64>().map_or_else(|_| Dim::symbol(*name), Dim::known);
+            names.iter().map(dim).collect::<Vec<Dim>>()
+        };
+        // torch.export names every dim anew.
+        let ids = b.input("input_ids", TensorType::new(DType::I64, of(&["s27", "s63"])));
+        b.input("attention_mask", TensorType::new(DType::I64, of(&["s5", "s41"])));
+        b.input("past_key_values.0.key", TensorType::new(DType::F32, of(&["s27", "4", "s18", "16"])));
+        b.input("encoder_attention_mask", TensorType::new(DType::I64, of(&["s27", "s9"])));
+        let y = b.op("Identity", &[ids]);
+        let model = Model { graph: b.finish(&[y]), ..Model::default() };
+        let sizes = choose(&model, &Sizes::new(), Preferred { batch: 2, other: 16 }).unwrap();
+        let found = |name: &str| sizes[name];
+        assert_eq!(["s27", "s5", "s63", "s18", "s41", "s9"].map(found), [2, 2, 16, 16, 32, 16]);
     }
 
     #[test]
