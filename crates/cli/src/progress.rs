@@ -33,7 +33,9 @@ impl Progress {
                 shown.enable_steady_tick(Duration::from_millis(120));
             }
         };
-        Self { bar, waiter: Some((stop, std::thread::spawn(wait))) }
+        // Where the system refuses a thread, nothing is shown.
+        let waiter = std::thread::Builder::new().spawn(wait).ok();
+        Self { bar, waiter: waiter.map(|waiter| (stop, waiter)) }
     }
 
     /// Says what is being done now.

@@ -45,11 +45,15 @@ impl Drop for Owner {
 /// # Errors
 /// When the file cannot be opened, is not a regular file, or cannot be mapped.
 pub fn open(path: &Path) -> io::Result<Bytes> {
+    // Before it is opened, too: opening a pipe waits for someone to write into it.
+    let regular = |is_file| match is_file {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    };
+    regular(std::fs::metadata(path)?.is_file())?;
     let file = File::open(path)?;
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
+    regular(metadata.is_file())?;
     if metadata.len() == 0 {
         return Ok(Bytes::new());
     }

@@ -179,14 +179,7 @@ fn search_all(
             done.push((*index, of(*index)));
         }
     };
-    let mut found = std::thread::scope(|scope| {
-        let handles: Vec<_> = (1..threads.min(16)).map(|_| scope.spawn(work)).collect();
-        let mut all = work();
-        for handle in handles {
-            all.extend(handle.join().expect("search does not panic"));
-        }
-        all
-    });
+    let mut found = crate::parallel::gather(threads.min(16), work);
     found.sort_by_key(|(index, _)| *index);
     found
 }

@@ -345,10 +345,14 @@ impl Builder<'_> {
             return Ok(self.graph.add_input(name, ty));
         }
         let sizes = ty.sizes().ok_or_else(|| self.error(span.clone(), "a constant needs known sizes"))?;
+        if element_count(&sizes).is_none() {
+            let reason = format!("a constant of shape {sizes:?} is too large for an example");
+            return Err(self.error(span, reason));
+        }
         self.seed += 1;
         let data = match tensor.fill.as_deref() {
             Some("zeros") if dtype == DType::I8 => {
-                let count = fusebox_ir::tensor::element_count(&sizes).unwrap_or(0);
+                let count = element_count(&sizes).unwrap_or(0);
                 Tensor::from_vec(sizes.clone(), vec![0i8; count]).ok()
             }
             Some(fill) => filled(fill, &sizes),
@@ -496,9 +500,14 @@ fn literal_tensor(value: &Value) -> Option<Tensor> {
     }
 }
 
+/// Elements, where a constant of so many is worth making: examples are small, and their sizes are read from a file.
+fn element_count(sizes: &[usize]) -> Option<usize> {
+    fusebox_ir::tensor::element_count(sizes).filter(|count| *count <= crate::trial::MAX_ELEMENTS)
+}
+
 /// A constant of given elements.
 fn filled(fill: &str, sizes: &[usize]) -> Option<Tensor> {
-    let count = fusebox_ir::tensor::element_count(sizes)?;
+    let count = element_count(sizes)?;
     let columns = sizes.last().copied().unwrap_or(1).max(1);
     let element = |index: usize| match fill {
         "ones" => 1.0,
@@ -510,7 +519,7 @@ fn filled(fill: &str, sizes: &[usize]) -> Option<Tensor> {
 
 /// A constant with pseudo-random elements.
 pub fn random(dtype: DType, sizes: &[usize], positive: bool, seed: u64) -> Option<Tensor> {
-    let count = fusebox_ir::tensor::element_count(sizes)?;
+    let count = element_count(sizes)?;
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut next = || {
         state ^= state << 13;

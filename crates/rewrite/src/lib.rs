@@ -16,6 +16,7 @@ pub mod functions;
 pub mod instance;
 pub mod lang;
 mod optimize;
+mod parallel;
 mod report;
 mod rule;
 mod search;

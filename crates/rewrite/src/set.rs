@@ -3,9 +3,10 @@
 use crate::error::RewriteError;
 use crate::lang::ast::Kind;
 use crate::lang::diag::{RuleError, Source};
-use crate::lang::load;
+use crate::lang::{MAX_TEXT, load};
 use crate::rule::Rule;
 use crate::{instance, trial};
+use std::io::Read;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -61,9 +62,23 @@ impl RuleSet {
     /// The file cannot be read, or a rule is refused.
     pub fn load_file(&mut self, file: &Path) -> Result<(), RewriteError> {
         let path = file.display().to_string();
-        let text = std::fs::read_to_string(file)
-            .map_err(|source| RewriteError::Read { path: path.clone(), source })?;
-        Ok(self.load_text(&path, &text)?)
+        let mut bytes = Vec::new();
+        // One byte more than a file may have, so that a longer one is refused for its length.
+        let limit = MAX_TEXT as u64 + 1;
+        let read = std::fs::File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+        read.map_err(|source| RewriteError::Read { path: path.clone(), source })?;
+        match String::from_utf8(bytes) {
+            Ok(text) => Ok(self.load_text(&path, &text)?),
+            Err(error) if error.as_bytes().len() > MAX_TEXT => {
+                Ok(self.load_text(&path, &String::from_utf8_lossy(error.as_bytes()))?)
+            }
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                let source = Source::new(path, String::from_utf8_lossy(error.as_bytes()));
+                let refused = RuleError::new(&source, at..at + 1, "this is not UTF-8 text");
+                Err(refused.help("rule files are plain text; was another file meant?").into())
+            }
+        }
     }
 
     /// Adds rules from text, checked on their examples. `name` is what messages call it.

@@ -12,7 +12,7 @@ use fusebox_ir::{Dim, Graph, Tensor, Type};
 use fusebox_ops::{Datum, Interpreter};
 
 /// Elements of an example's operands that are worth a trial. Examples are small; their sizes are read from a file.
-const MAX_ELEMENTS: usize = 1 << 20;
+pub(crate) const MAX_ELEMENTS: usize = 1 << 20;
 
 /// Sizes for the symbols b, s and t of examples, and for all others.
 const SIZES: [[i64; 4]; 4] = [[2, 3, 5, 4], [1, 3, 5, 4], [2, 1, 1, 4], [1, 1, 1, 1]];

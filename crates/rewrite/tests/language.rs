@@ -156,3 +156,73 @@ fn files_and_switches() {
     assert!(rules.iter().all(|r| !r.name.starts_with("linear.")) && rules.get("gelu.erf").is_some());
     assert!(RuleSet::load(&[folder.join("absent.rules")]).is_err());
 }
+
+/// A term of so many nested operators around `inner`.
+fn nested(open: &str, inner: &str, close: &str, times: usize) -> String {
+    format!("{}{inner}{}", open.repeat(times), close.repeat(times))
+}
+
+#[test]
+fn what_is_nested_too_deeply() {
+    let deep = |body: &str| {
+        let error = refused(&format!("{HEAD}{body}"));
+        assert!(error.reason.contains("nested deeper than"), "{body:.80}: {}", error.reason);
+        assert!(error.to_string().starts_with("my.rules:") && error.help.is_some());
+    };
+    for times in [40, 20_000] {
+        deep(&format!("  {} => ?x", nested("Neg(", "?x", ")", times)));
+        deep(&format!("  Neg(?x) => {}", nested("Neg(", "?x", ")", times)));
+        deep(&format!("  {} => ?x", nested("{", "?x", "}", times)));
+        deep(&format!("  {} => ?x", nested("opt ", "?x", "", times)));
+        deep(&format!("  Neg(?x{}) => ?x", "#0".repeat(times)));
+        deep(&format!("  Neg(?x{}) => ?x", "=?x".repeat(times)));
+        for (open, inner, close) in
+            [("(", "1", ")"), ("[", "", "]"), ("-", "$c", ""), ("!", "true", ""), ("rank(", "?x", ")")]
+        {
+            deep(&format!("  Neg(?x) => ?x\n  when {}", nested(open, inner, close, times)));
+        }
+        for link in [" + 1", " && true", "[0]", " ++ 1"] {
+            deep(&format!("  Neg(?x) => ?x\n  when shape(?x){}", link.repeat(times)));
+        }
+    }
+}
+
+#[test]
+fn lets_that_name_themselves_or_grow_without_end() {
+    check("  let a = Neg(a)\n  Neg(?x) => a", (4, 15), "nested deeper than 128", "must not name itself");
+    check("  let a = Neg(a)\n  Add(a, ?x) => ?x", (4, 15), "is defined by itself", "");
+    let mut doubling = "  let l0 = Neg(?x)\n".to_owned();
+    for index in 1..20 {
+        let before = index - 1;
+        doubling += &format!("  let l{index} = Add(l{before}, l{before})\n");
+    }
+    let error = refused(&format!("{HEAD}{doubling}  Neg(?x) => l19"));
+    assert!(error.reason.contains("more terms than 4096"), "{error}");
+    let mut chain = "  let l0 = Neg(?x)\n".to_owned();
+    for index in 1..1000 {
+        chain += &format!("  let l{index} = Neg(l{})\n", index - 1);
+    }
+    let error = refused(&format!("{HEAD}{chain}  Abs(l999) => ?x"));
+    assert!(error.reason.contains("nested deeper than 128"), "{error}");
+}
+
+#[test]
+fn what_is_too_long() {
+    let items = "1, ".repeat(300);
+    let text = format!("rule t.x : exact for $a in {{{items}}}\n  why \"w\"\n  Neg(?x) => ?x");
+    assert!(refused(&text).reason.contains("more than 256 items"));
+    let error = refused(&format!("{HEAD}  Neg(?x) => ?x\n{}", "  when true\n".repeat(10_000)));
+    assert!(error.reason.contains("the limit is 65536"), "{error}");
+    assert!(refused(&"# \n".repeat(1 << 19)).reason.contains("more than 1048576 bytes"));
+}
+
+#[test]
+fn files_that_are_no_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("my.rules");
+    std::fs::write(&path, b"# a rule\n  \xff\xfe").unwrap();
+    let error = RuleSet::builtin().load_file(&path).unwrap_err();
+    let fusebox_rewrite::RewriteError::Rule(error) = error else { panic!("{error}") };
+    assert_eq!((error.line, error.column), (2, 3), "{error}");
+    assert!(error.reason.contains("not UTF-8"));
+}

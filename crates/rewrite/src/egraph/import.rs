@@ -76,14 +76,7 @@ fn hash_constants(graph: &Graph, threads: usize) -> Vec<(ValueId, u128)> {
             done.extend(graph.constant(*id).map(|tensor| (*id, tensor.content_hash())));
         }
     };
-    let mut hashes: Vec<(ValueId, u128)> = std::thread::scope(|scope| {
-        let handles: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
-        let mut all = work();
-        for handle in handles {
-            all.extend(handle.join().expect("hashing does not panic"));
-        }
-        all
-    });
+    let mut hashes: Vec<(ValueId, u128)> = crate::parallel::gather(workers, work);
     hashes.sort_unstable();
     hashes
 }

@@ -153,14 +153,7 @@ impl<'a> Work<'a> {
         };
         let bytes: f64 = level.iter().map(|id| self.egraph[*id].data.bytes).sum();
         let workers = if bytes < WORTH_THREADS { 1 } else { threads.clamp(1, 16).min(level.len()) };
-        std::thread::scope(|scope| {
-            let handles: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
-            let mut all = work();
-            for handle in handles {
-                all.extend(handle.join().expect("evaluation reports errors, it does not panic"));
-            }
-            all
-        })
+        crate::parallel::gather(workers, work)
     }
 
     fn compute(&self, id: Id, done: &Folded) -> Option<Tensor> {

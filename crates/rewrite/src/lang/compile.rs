@@ -27,7 +27,16 @@ pub(super) struct Compiler<'a> {
     /// Class, scalar and record slots bound so far on the left.
     seen: Names,
     empty: Egg,
+    /// Terms around the current one, through lets.
+    depth: usize,
+    /// Terms so far; a let counts wherever it is spelt out.
+    terms: usize,
 }
+
+/// Most terms around a term, through lets.
+const MAX_DEPTH: usize = 128;
+/// Most terms of one direction of a rule, lets spelt out.
+const MAX_TERMS: usize = 4096;
 
 /// Sets of slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,6 +93,8 @@ pub(super) fn compile(ast: &RuleAst, backwards: bool) -> Result<Variant> {
         let_order: Vec::new(),
         seen: Names::default(),
         empty: Egg::new(Facts::default()),
+        depth: 0,
+        terms: 0,
     };
     let (left, right) = if backwards { (&ast.rhs, &ast.lhs) } else { (&ast.lhs, &ast.rhs) };
     let lhs = c.pattern(left)?;
@@ -196,7 +207,30 @@ impl Compiler<'_> {
         Err(error.help(closest(name, known).map_or(has, |close| format!("did you mean `{close}`?"))))
     }
 
+    /// Runs `read` for a term. Lets make terms deeper and larger than their text, and may name themselves.
+    fn within<T>(&mut self, term: &Term, read: impl FnOnce(&mut Self, &Term) -> Result<T>) -> Result<T> {
+        self.depth += 1;
+        self.terms += 1;
+        let limit = |what, limit| {
+            let reason = format!("with its lets spelt out, this rule has {what} {limit}");
+            Err(self.error(term.span.clone(), reason).help("split the rule; a let must not name itself"))
+        };
+        if self.depth > MAX_DEPTH {
+            return limit("terms nested deeper than", MAX_DEPTH);
+        }
+        if self.terms > MAX_TERMS {
+            return limit("more terms than", MAX_TERMS);
+        }
+        let result = read(self, term)?;
+        self.depth -= 1;
+        Ok(result)
+    }
+
     pub(super) fn pattern(&mut self, term: &Term) -> Result<Pat> {
+        self.within(term, Self::pattern_of)
+    }
+
+    fn pattern_of(&mut self, term: &Term) -> Result<Pat> {
         Ok(match &term.kind {
             TermKind::Wild => Pat::Any,
             TermKind::None => Pat::Absent,
@@ -462,6 +496,10 @@ impl Compiler<'_> {
     }
 
     pub(super) fn template(&mut self, term: &Term) -> Result<Template> {
+        self.within(term, Self::template_of)
+    }
+
+    fn template_of(&mut self, term: &Term) -> Result<Template> {
         let span = &term.span;
         Ok(match &term.kind {
             TermKind::None => Template::Absent,

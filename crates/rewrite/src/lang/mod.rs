@@ -9,3 +9,4 @@ mod parse;
 mod parse_expr;
 
 pub use load::load;
+pub(crate) use parse::MAX_TEXT;

@@ -22,7 +22,18 @@ pub(super) struct Parser<'a> {
     tokens: Vec<(Tok, Span)>,
     at: usize,
     bound: BTreeMap<String, Bound>,
+    /// Levels of nesting around the current token; links of a chain such as `a + b + c` count as levels too.
+    depth: usize,
 }
+
+/// Most levels of nesting: what is read is walked by recursion everywhere behind the parser.
+const MAX_DEPTH: usize = 32;
+/// Most bytes of a rule file.
+pub(crate) const MAX_TEXT: usize = 1 << 20;
+/// Most bytes of one rule.
+const MAX_RULE: usize = 1 << 16;
+/// Most items of a `for`.
+const MAX_ITEMS: usize = 256;
 
 /// Words that end a rule's part.
 const HEADS: &[&str] = &["rule", "group", "impl"];
@@ -39,7 +50,11 @@ pub(super) const NUMBERS: &[(&str, f64)] = &[
 /// # Errors
 /// The first thing that does not parse.
 pub(super) fn parse(source: &Source) -> Result<Vec<RuleAst>> {
-    let mut parser = Parser { source, tokens: lex(source)?, at: 0, bound: BTreeMap::new() };
+    if source.text.len() > MAX_TEXT {
+        let reason = format!("the file has more than {MAX_TEXT} bytes");
+        return Err(RuleError::new(source, 0..0, reason).help("split the rules over several files"));
+    }
+    let mut parser = Parser { source, tokens: lex(source)?, at: 0, bound: BTreeMap::new(), depth: 0 };
     let mut rules = Vec::new();
     while *parser.peek() != Tok::End {
         parser.rule(&mut rules)?;
@@ -115,6 +130,26 @@ impl Parser<'_> {
         }
     }
 
+    /// Enters a level of nesting.
+    pub(super) fn deepen(&mut self) -> Result<()> {
+        self.depth += 1;
+        if self.depth <= MAX_DEPTH {
+            return Ok(());
+        }
+        let reason = format!("nested deeper than {MAX_DEPTH} levels");
+        Err(RuleError::new(self.source, self.span(), reason)
+            .help("give the inner part a name with `let` or `where`, or split the rule"))
+    }
+
+    /// Runs `read` one level deeper; the levels that it enters end with it.
+    pub(super) fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let before = self.depth;
+        self.deepen()?;
+        let result = read(self)?;
+        self.depth = before;
+        Ok(result)
+    }
+
     pub(super) fn bound(&self, name: &str) -> Option<&Bound> {
         self.bound.get(name)
     }
@@ -157,6 +192,10 @@ impl Parser<'_> {
             (rule.contract, rule.phase, rule.max_group) = (contract, phase, max_group);
             rule.instance = (index, count);
             rule.span = self.since(start);
+            if rule.span.len() > MAX_RULE {
+                let reason = format!("this rule has {} bytes, the limit is {MAX_RULE}", rule.span.len());
+                return Err(RuleError::new(self.source, name_span, reason).help("split the rule"));
+            }
             self.check_whole(&rule)?;
             rules.push(rule);
         }
@@ -248,6 +287,10 @@ impl Parser<'_> {
                 self.expect(")")?;
             }
             items.push(item);
+            if items.len() > MAX_ITEMS {
+                let reason = format!("this `for` has more than {MAX_ITEMS} items");
+                return Err(RuleError::new(self.source, self.last(), reason).help("split the rule"));
+            }
             if !self.is_sign("}") {
                 self.expect(",")?;
             }
@@ -470,14 +513,17 @@ impl Parser<'_> {
     }
 
     pub(super) fn term(&mut self) -> Result<Term> {
-        let start = self.span().start;
-        let mut term = self.term_base()?;
-        while self.is_sign("#") {
-            self.at += 1;
-            let index = self.primary()?;
-            term = Term { kind: TermKind::Proj(Box::new(term), index), span: self.since(start) };
-        }
-        Ok(term)
+        self.deeper(|p| {
+            let start = p.span().start;
+            let mut term = p.term_base()?;
+            while p.is_sign("#") {
+                p.deepen()?;
+                p.at += 1;
+                let index = p.primary()?;
+                term = Term { kind: TermKind::Proj(Box::new(term), index), span: p.since(start) };
+            }
+            Ok(term)
+        })
     }
 
     fn term_base(&mut self) -> Result<Term> {

@@ -12,7 +12,7 @@ const COMPARISONS: &[&str] = &["==", "!=", "<", "<=", ">", ">="];
 
 impl Parser<'_> {
     pub(super) fn expr(&mut self) -> Result<Expr> {
-        self.level(0)
+        self.deeper(|p| p.level(0))
     }
 
     fn level(&mut self, level: usize) -> Result<Expr> {
@@ -29,6 +29,7 @@ impl Parser<'_> {
         let start = self.span().start;
         let mut left = self.level(level + 1)?;
         while let Some(op) = LEVELS[level].iter().find(|op| self.is_sign(op)) {
+            self.deepen()?;
             self.next();
             let right = self.level(level + 1)?;
             let kind = ExprKind::Binary(op, Box::new(left), Box::new(right));
@@ -56,7 +57,7 @@ impl Parser<'_> {
         let start = self.span().start;
         for op in ["-", "!"] {
             if self.sign(op) {
-                let inner = self.unary()?;
+                let inner = self.deeper(Self::unary)?;
                 let kind = match (op, &inner.kind) {
                     ("-", ExprKind::Number(value, whole)) => ExprKind::Number(-value, *whole),
                     _ => ExprKind::Unary(if op == "-" { "-" } else { "!" }, Box::new(inner)),
@@ -71,6 +72,7 @@ impl Parser<'_> {
         let start = self.span().start;
         let mut value = self.primary()?;
         while self.is_sign("[") {
+            self.deepen()?;
             self.next();
             if self.sign("*") {
                 self.expect("]")?;
