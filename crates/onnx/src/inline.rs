@@ -3,11 +3,15 @@
 //! New values and nodes are named `<call>/<inner>`, made unique. What is inlined keeps the call's metadata, so
 //! provenance survives. Knows no operator; the caller says which body.
 
+use crate::ImportError;
 use fusebox_ir::{Attr, Attrs, Function, Graph, Model, Node, NodeId, OpName, Region, Type, Value, ValueId};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Most nodes that expanding functions may make.
 pub(crate) const MAX_NODES: usize = 500_000;
+
+/// Most bytes that names, attributes and metadata of the nodes so made may take.
+const MAX_BYTES: usize = 1 << 30;
 
 /// Why a call cannot be replaced by its body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +20,11 @@ pub enum ExpandError {
     /// Function calls multiply beyond reason.
     #[error("expanding the functions of the model makes more than {limit} nodes")]
     TooManyNodes { limit: usize },
+    /// Names, attributes and metadata of the calls multiply beyond reason.
+    #[error(
+        "expanding the functions of the model makes more than {limit} bytes of names, attributes and metadata"
+    )]
+    TooManyBytes { limit: usize },
     /// A function that calls itself.
     #[error("function {function:?} calls itself")]
     Recursive { function: String },
@@ -253,32 +262,107 @@ fn substitute(node: &mut Node, lookup: Lookup<'_>) {
     }
 }
 
+/// What one copy of a body takes.
+#[derive(Clone, Copy, Default)]
+struct Weight {
+    /// Nodes, those of regions included.
+    nodes: usize,
+    /// Nodes and values that get the call's name and metadata.
+    named: usize,
+    /// Attributes that become attributes of the call.
+    references: usize,
+    /// Bytes of names, attributes and metadata.
+    bytes: usize,
+}
+
+impl Weight {
+    fn of(graph: &Graph) -> Self {
+        let mut weight = Self { named: graph.node_count() + graph.value_count(), ..Self::default() };
+        weight.bytes = graph.values().map(|(_, value)| value.name.len() + pairs_len(&value.metadata)).sum();
+        for (_, node) in graph.nodes() {
+            weight.nodes += 1;
+            weight.bytes += node.name.len() + pairs_len(&node.metadata) + attrs_len(&node.attrs);
+            let is_reference = |attr: &Attr| matches!(attr, Attr::Reference(..));
+            weight.references += node.attrs.iter().filter(|(_, attr)| is_reference(attr)).count();
+            for inner in node.regions.iter().map(|region| Self::of(&region.graph)) {
+                weight.nodes += inner.nodes;
+                weight.references += inner.references;
+                weight.bytes += inner.bytes;
+            }
+        }
+        weight
+    }
+}
+
+fn pairs_len(pairs: &[(String, String)]) -> usize {
+    pairs.iter().map(|(key, value)| key.len() + value.len()).sum()
+}
+
+/// Bytes that are copied with the attributes; tensors are shared.
+fn attrs_len(attrs: &Attrs) -> usize {
+    let len = |attr: &Attr| match attr {
+        Attr::String(bytes) | Attr::Foreign(bytes) => bytes.len(),
+        Attr::Ints(items) => 8 * items.len(),
+        Attr::Floats(items) => 4 * items.len(),
+        Attr::Strings(items) => items.iter().map(|item| 24 + item.len()).sum(),
+        Attr::Tensors(items) => 64 * items.len(),
+        _ => 0,
+    };
+    attrs.iter().map(|(name, attr)| name.len() + len(attr)).sum()
+}
+
+/// What expansion has made so far.
+#[derive(Default)]
+struct Made {
+    nodes: usize,
+    bytes: usize,
+}
+
+impl Made {
+    /// Counts a call that is about to be replaced by a body.
+    fn count(&mut self, call: &Node, body: &Weight) -> Result<(), ExpandError> {
+        let label = call.name.len() + pairs_len(&call.metadata);
+        let labels = label.saturating_mul(body.named);
+        let attrs = attrs_len(&call.attrs).saturating_mul(body.references);
+        self.nodes = self.nodes.saturating_add(body.nodes.max(1));
+        self.bytes = self.bytes.saturating_add(labels).saturating_add(attrs).saturating_add(body.bytes);
+        if self.nodes > MAX_NODES {
+            return Err(ExpandError::TooManyNodes { limit: MAX_NODES });
+        }
+        if self.bytes > MAX_BYTES {
+            return Err(ExpandError::TooManyBytes { limit: MAX_BYTES });
+        }
+        Ok(())
+    }
+}
+
+/// Functions by what a call says: operator and overload.
+type Table<'a> = BTreeMap<(OpName, &'a str), (&'a Function, Weight)>;
+
 /// Replaces every call of a model-local function whose operator is not in the operator table by the function's body,
 /// in the graph and in its regions. The model must be upgraded. Returns the number of calls replaced.
 ///
 /// # Errors
 /// When functions are recursive, multiply beyond half a million nodes, or do not fit their calls.
 pub fn expand_functions(model: &mut Model) -> Result<usize, ExpandError> {
-    if let Err(crate::ImportError::RecursiveFunction { function, .. }) =
-        crate::import::check_recursion(&model.functions)
-    {
-        return Err(ExpandError::Recursive { function });
+    match crate::import::check_calls(&model.graph, &model.functions) {
+        Err(ImportError::RecursiveFunction { function, .. }) => {
+            return Err(ExpandError::Recursive { function });
+        }
+        Err(ImportError::TooManyCalls { limit }) => return Err(ExpandError::TooManyNodes { limit }),
+        _ => {}
     }
-    let table: BTreeMap<(OpName, &str), &Function> = model
+    let table: Table<'_> = model
         .functions
         .iter()
         .map(|f| ((OpName::new(&f.domain, &f.name), f.overload.as_str()), f))
         .filter(|((op, _), _)| fusebox_ops::op(op).is_none())
+        .map(|(key, f)| (key, (f, Weight::of(&f.graph))))
         .collect();
-    let mut made = 0;
-    expand_graph(&mut model.graph, &table, &mut made)
+    expand_graph(&mut model.graph, &table, &mut Made::default())
 }
 
-fn expand_graph(
-    graph: &mut Graph,
-    table: &BTreeMap<(OpName, &str), &Function>,
-    made: &mut usize,
-) -> Result<usize, ExpandError> {
+fn expand_graph(graph: &mut Graph, table: &Table<'_>, made: &mut Made) -> Result<usize, ExpandError> {
     if table.is_empty() {
         return Ok(0);
     }
@@ -288,7 +372,7 @@ fn expand_graph(
     while let Some(id) = waiting.pop() {
         let node = graph.node(id);
         let key = (node.op.clone(), node.overload.clone());
-        let Some(function) = table.get(&(key.0, key.1.as_str())) else {
+        let Some((function, weight)) = table.get(&(key.0, key.1.as_str())) else {
             let mut regions = std::mem::take(&mut graph.node_mut(id).regions);
             for region in &mut regions {
                 replaced += expand_graph(&mut region.graph, table, made)?;
@@ -296,14 +380,11 @@ fn expand_graph(
             graph.node_mut(id).regions = regions;
             continue;
         };
+        made.count(node, weight)?;
         let (actuals, attrs) = (node.inputs.clone(), node.attrs.clone());
         let lookup = |name: &str| attrs.get(name).or_else(|| function.defaults.get(name)).cloned();
         let added = inline(graph, id, &function.graph, &actuals, &lookup, &mut names)?;
         replaced += 1;
-        *made += added.len();
-        if *made > MAX_NODES {
-            return Err(ExpandError::TooManyNodes { limit: MAX_NODES });
-        }
         waiting.extend(added);
     }
     Ok(replaced)

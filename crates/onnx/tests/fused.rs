@@ -245,6 +245,35 @@ fn multiplying_functions_are_stopped() {
     model.graph.set_outputs(id, outputs);
     model.graph.outputs.truncate(1);
     assert!(matches!(expand_functions(&mut model), Err(ExpandError::TooManyNodes { .. })));
+    // A file that says so is refused before anything follows its calls.
+    let bytes = to_bytes(&model, &SaveOptions { opset: Opset::AsWritten, ..SaveOptions::default() }).unwrap();
+    let error = load_bytes(&bytes.into(), &LoadOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("make more than 500000 nodes"), "{error}");
+}
+
+#[test]
+fn functions_that_copy_long_names_are_stopped() {
+    let mut model = calling_model();
+    let id = model.functions[0].graph.node_ids()[0];
+    let opsets = model.functions[0].opsets.clone();
+    model.functions[0].graph.node_mut(id).metadata.push(("doc".into(), "x".repeat(1 << 20)));
+    for level in 0..12 {
+        let mut b = Builder::new();
+        let mut x = b.input("x", fusebox_ir::Type::Unknown);
+        let callee = if level == 0 { model.functions[0].name.clone() } else { format!("F{}", level - 1) };
+        for _ in 0..2 {
+            x = b.node(OpName::new("local", &callee), &[Some(x)], 1, Attrs::new())[0];
+        }
+        let (domain, name, opsets) = ("local".into(), format!("F{level}"), opsets.clone());
+        let graph = b.finish(&[x]);
+        model.functions.push(Function { domain, name, graph, opsets, ..Function::default() });
+    }
+    let id = model.graph.node_ids()[0];
+    model.graph.node_mut(id).op = OpName::new("local", "F11");
+    let outputs: Vec<_> = model.graph.node(id).outputs.iter().copied().take(1).collect();
+    model.graph.set_outputs(id, outputs);
+    model.graph.outputs.truncate(1);
+    assert!(matches!(expand_functions(&mut model), Err(ExpandError::TooManyBytes { .. })));
 }
 
 #[test]

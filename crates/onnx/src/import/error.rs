@@ -62,6 +62,9 @@ pub enum ImportError {
     /// A function that calls itself.
     #[error("function {function} calls itself: {chain}")]
     RecursiveFunction { function: String, chain: String },
+    /// Functions whose calls multiply.
+    #[error("written out, the functions that the model calls make more than {limit} nodes")]
+    TooManyCalls { limit: usize },
     /// An element type number that ONNX does not have.
     #[error("{owner} has element type {number}, which ONNX does not define")]
     UnknownDType { owner: String, number: i32 },
@@ -140,6 +143,7 @@ impl ImportError {
             Self::AttributeTwice { .. } | Self::Attribute { .. } => "run `onnx.checker.check_model` on the file and fix the exporter",
             Self::FunctionTwice { .. } => "remove one of the definitions, or give them different overloads",
             Self::RecursiveFunction { .. } => "ONNX functions must not be recursive: express the repetition as Loop or Scan",
+            Self::TooManyCalls { .. } => "functions that call others twice grow by powers of two: let the exporter write the model without functions",
             Self::UnknownDType { .. } => "the file is damaged or newer than this version of Fusebox",
             Self::Shape { .. } | Self::DataLength { .. } | Self::DataField { .. } | Self::Element { .. } | Self::Sparse { .. } => {
                 "the file is damaged or its writer is at fault: export it again"

@@ -3,6 +3,7 @@
 use super::graph::Frame;
 use super::{ImportError, Importer, check_opsets};
 use crate::entries::{carry, carry_unknown, opset_imports, pairs};
+use crate::inline::MAX_NODES;
 use fusebox_ir::{Function, Graph};
 use onnx_ir::{GraphProto, ModelProto, ValueInfoProto};
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,27 +80,37 @@ fn key(function: &Function) -> Key {
     (plain(&function.domain), function.name.clone(), function.overload.clone())
 }
 
-/// Refuses functions that are defined twice or call themselves, directly or through others.
-pub(crate) fn check_recursion(functions: &[Function]) -> Result<(), ImportError> {
-    let mut calls: BTreeMap<Key, BTreeSet<Key>> = BTreeMap::new();
+/// Refuses functions that are defined twice, call themselves, directly or through others, or multiply: written out,
+/// the graph must not have more nodes than [`expand_functions`](crate::expand_functions) would make.
+pub(crate) fn check_calls(graph: &Graph, functions: &[Function]) -> Result<(), ImportError> {
+    let mut calls: BTreeMap<Key, BTreeMap<Key, usize>> = BTreeMap::new();
     for function in functions {
-        let mut called = BTreeSet::new();
+        let mut called = BTreeMap::new();
         collect_calls(&function.graph, &mut called);
         if calls.insert(key(function), called).is_some() {
             return Err(ImportError::FunctionTwice { function: function.name.clone() });
         }
     }
+    // Nodes of each settled function with all that it calls written out.
+    let mut sizes: BTreeMap<&Key, usize> = BTreeMap::new();
+    let size = |graph: &Graph, called: &BTreeMap<Key, usize>, sizes: &BTreeMap<&Key, usize>| {
+        let inner = called.iter().map(|(k, times)| times.saturating_mul(sizes.get(k).copied().unwrap_or(0)));
+        inner.fold(graph.total_node_count(), usize::saturating_add)
+    };
+    let bodies: BTreeMap<Key, &Graph> = functions.iter().map(|f| (key(f), &f.graph)).collect();
     // Functions that call only settled ones are settled; what remains in the end is on or behind a cycle.
     let mut waiting: BTreeMap<&Key, usize> = BTreeMap::new();
     let mut callers: BTreeMap<&Key, Vec<&Key>> = BTreeMap::new();
     for (function, called) in &calls {
-        let local: Vec<&Key> = called.iter().filter(|k| calls.contains_key(*k)).collect();
+        let local: Vec<&Key> = called.keys().filter(|k| calls.contains_key(*k)).collect();
         waiting.insert(function, local.len());
         local.into_iter().for_each(|k| callers.entry(k).or_default().push(function));
     }
     let mut settled: Vec<&Key> = waiting.iter().filter(|(_, n)| **n == 0).map(|(k, _)| *k).collect();
     while let Some(function) = settled.pop() {
         waiting.remove(function);
+        let written_out = size(bodies[function], &calls[function], &sizes);
+        sizes.insert(function, written_out);
         for caller in callers.get(function).into_iter().flatten() {
             let count = waiting.get_mut(*caller).expect("a caller waits for what it calls");
             *count -= 1;
@@ -108,13 +119,19 @@ pub(crate) fn check_recursion(functions: &[Function]) -> Result<(), ImportError>
             }
         }
     }
-    let Some((start, _)) = waiting.first_key_value() else { return Ok(()) };
+    let Some((start, _)) = waiting.first_key_value() else {
+        let mut called = BTreeMap::new();
+        collect_calls(graph, &mut called);
+        let fits =
+            called.is_empty() || size(graph, &called, &sizes) <= MAX_NODES.max(graph.total_node_count());
+        return if fits { Ok(()) } else { Err(ImportError::TooManyCalls { limit: MAX_NODES }) };
+    };
     // Following unsettled calls must come back to a function that was passed.
     let (mut chain, mut at) = (Vec::new(), *start);
     while !chain.contains(&at) {
         chain.push(at);
         at =
-            calls[at].iter().find(|k| waiting.contains_key(k)).expect("unsettled: it calls an unsettled one");
+            calls[at].keys().find(|k| waiting.contains_key(k)).expect("unsettled: it calls an unsettled one");
     }
     let mut names: Vec<&str> = chain.iter().skip_while(|k| **k != at).map(|k| k.1.as_str()).collect();
     names.push(&at.1);
@@ -122,9 +139,11 @@ pub(crate) fn check_recursion(functions: &[Function]) -> Result<(), ImportError>
     Err(ImportError::RecursiveFunction { function, chain })
 }
 
-fn collect_calls(graph: &Graph, called: &mut BTreeSet<Key>) {
+/// Counts the nodes of each operator.
+fn collect_calls(graph: &Graph, called: &mut BTreeMap<Key, usize>) {
     for (_, node) in graph.nodes() {
-        called.insert((node.op.domain.to_string(), node.op.name.to_string(), node.overload.clone()));
+        let key = (node.op.domain.to_string(), node.op.name.to_string(), node.overload.clone());
+        *called.entry(key).or_insert(0) += 1;
         node.regions.iter().for_each(|region| collect_calls(&region.graph, called));
     }
 }

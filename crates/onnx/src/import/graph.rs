@@ -3,6 +3,7 @@
 //! Two passes per graph: first everything that is defined (inputs, initializers, outputs of nodes), then the nodes
 //! that read it. So nodes may come in any order; cycles are found at the end.
 
+use super::order::in_order;
 use super::types::has_denotation;
 use super::{ImportError, Importer, tensor};
 use crate::entries::{carry, carry_unknown, pairs};
@@ -116,11 +117,12 @@ impl Importer<'_> {
         let declared = std::mem::take(&mut proto.value_info);
         // What the output list says comes last and wins over value_info.
         infos.extend(declared.into_iter().chain(proto.output.iter().cloned()).map(|i| (i.name.clone(), i)));
-        self.define_outputs(&mut frame, &proto.node, &infos)?;
+        let order = in_order(&proto.node);
+        self.define_outputs(&mut frame, &proto.node, &order, &infos)?;
         carry_leftover(&mut frame, &infos);
         frames.push(frame);
-        for (index, node) in std::mem::take(&mut proto.node).into_iter().enumerate() {
-            let node = self.read_node(node, index, frames)?;
+        for index in order {
+            let node = self.read_node(std::mem::take(&mut proto.node[index]), index, frames)?;
             frames.last_mut().expect("pushed above").graph.add_node(node);
         }
         for output in &proto.output {
@@ -200,14 +202,15 @@ impl Importer<'_> {
         Ok(None)
     }
 
-    /// Defines what the nodes give, in node order.
+    /// Defines what the nodes give, in the order in which they are read.
     fn define_outputs(
         &mut self,
         frame: &mut Frame,
         nodes: &[NodeProto],
+        order: &[usize],
         infos: &Infos,
     ) -> Result<(), ImportError> {
-        for (index, node) in nodes.iter().enumerate() {
+        for (index, node) in order.iter().map(|index| (*index, &nodes[*index])) {
             for name in node.output.iter().filter(|name| !name.is_empty()) {
                 let value = match infos.get(name) {
                     Some(info) => {

@@ -9,6 +9,7 @@ mod external;
 mod function;
 mod graph;
 mod node;
+mod order;
 mod scan;
 mod seeded;
 mod sparse;
@@ -19,7 +20,7 @@ mod types;
 mod value;
 
 pub use error::ImportError;
-pub(crate) use function::check_recursion;
+pub(crate) use function::check_calls;
 pub use value::load_value;
 
 use crate::entries::{carry, carry_unknown, opset_imports, pairs};
@@ -123,7 +124,7 @@ impl<'a> Importer<'a> {
         for index in 0..proto.functions.len() {
             model.functions.push(self.read_function(&mut proto, index)?);
         }
-        check_recursion(&model.functions)?;
+        check_calls(&model.graph, &model.functions)?;
         if self.options.upgrade {
             crate::upgrade::upgrade(&mut model)?;
         }

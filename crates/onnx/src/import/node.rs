@@ -65,11 +65,13 @@ impl Importer<'_> {
     fn read_attributes(
         &mut self,
         node: &mut Node,
-        attributes: Vec<AttributeProto>,
+        mut attributes: Vec<AttributeProto>,
         label: &str,
         frames: &mut Vec<Frame>,
     ) -> Result<(), ImportError> {
         let mut names = std::collections::BTreeSet::new();
+        // By name, as they are written: what subgraphs capture is numbered in the order of reading.
+        attributes.sort_by(|a, b| a.name.cmp(&b.name));
         for mut proto in attributes {
             let name = std::mem::take(&mut proto.name);
             if !names.insert(name.clone()) {

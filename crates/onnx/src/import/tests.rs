@@ -120,7 +120,8 @@ fn subgraphs_capture_through_every_level() {
     let outer = with_graph_attribute(node("If", &["c"], &["y"]), "then_branch", middle);
     let late = node("Relu", &["x"], &["w"]);
     let model = read(&model(graph(vec![outer, late], &["x", "c"], &["y"]))).unwrap();
-    let (_, outer) = model.graph.nodes().next().unwrap();
+    // `Relu` is read first, whose output the body captures.
+    let (_, outer) = model.graph.nodes().last().unwrap();
     let middle = &outer.regions[0];
     let names = |graph: &fusebox_ir::Graph, ids: &[fusebox_ir::ValueId]| {
         ids.iter().map(|id| graph.value(*id).name.clone()).collect::<Vec<_>>()
@@ -245,4 +246,27 @@ fn not_a_model_at_all() {
     assert!(text(b"PK\x03\x04\x14\0\x08\0").starts_with("this is not an ONNX model"));
     let missing = load("no/such/model.onnx", &LoadOptions::default()).unwrap_err();
     assert!(missing.to_string().starts_with("cannot read \"no/such/model.onnx\": "), "{missing}");
+}
+
+#[test]
+fn nodes_in_any_order_are_read_alike() {
+    let branch = |inner: &str| graph(vec![node("Add", &["late", "early"], &[inner])], &[], &[inner]);
+    let mut choice = node("If", &["c"], &["y"]);
+    for (name, inner) in [("then_branch", "t"), ("else_branch", "e")] {
+        choice = with_graph_attribute(choice, name, branch(inner));
+    }
+    // The body of `If` shadows nothing and captures two values, of which it reads the later one first.
+    let sorted = vec![node("Relu", &["x"], &["early"]), node("Neg", &["early"], &["late"]), choice];
+    let read_as = |order: [usize; 3], attributes: [usize; 2]| {
+        let mut nodes: Vec<NodeProto> = order.iter().map(|i| sorted[*i].clone()).collect();
+        let place = order.iter().position(|i| *i == 2).unwrap();
+        let given = nodes[place].attribute.clone();
+        nodes[place].attribute = attributes.iter().map(|i| given[*i].clone()).collect();
+        let model = read(&model(graph(nodes, &["x", "c"], &["y"]))).unwrap();
+        fusebox_ir::text::print_model(&model, &Default::default())
+    };
+    let expected = read_as([0, 1, 2], [0, 1]);
+    for order in [[2, 1, 0], [1, 0, 2], [0, 2, 1], [2, 0, 1]] {
+        assert_eq!(read_as(order, [1, 0]), expected, "{order:?}");
+    }
 }
