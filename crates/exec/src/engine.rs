@@ -8,6 +8,9 @@ use fusebox_ir::Function;
 use fusebox_kernels::{Arena, Isa, Team};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Arenas below this size are not worth a question to the system.
+const LARGE: usize = 256 << 20;
+
 /// Shared state of a session.
 pub struct Engine {
     /// Threads.
@@ -40,7 +43,9 @@ impl Engine {
         if arena.len() < bytes {
             // The old one goes first, so that both are never held at once.
             *arena = Arena::new(0);
-            *arena = Arena::try_new(bytes).ok_or(ExecError::OutOfMemory { bytes })?;
+            let fits = bytes < LARGE || bytes as u64 <= fusebox_ops::memory::available();
+            let new = fits.then(|| Arena::try_new(bytes)).flatten();
+            *arena = new.ok_or(ExecError::OutOfMemory { bytes })?;
         }
         Ok(arena)
     }

@@ -198,6 +198,9 @@ fn eval_help(error: &EvalError) -> &'static str {
         EvalError::UnknownOperator { .. } | EvalError::Unsupported { .. } => {
             "the model can be optimized and inspected; to run it, use the runtime that defines this operator"
         }
+        EvalError::OutOfMemory { .. } | EvalError::TooLarge { .. } => {
+            "choose smaller sizes with --dim; if the model is really that large, it needs a machine with more memory"
+        }
         _ => {
             "check the inputs (indices within their tables, sizes that fit); else please report it with the model"
         }

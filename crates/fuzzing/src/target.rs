@@ -123,7 +123,7 @@ fn reference(model: &Model, inputs: &Inputs) -> Result<Vec<Datum>, EvalError> {
 fn is_limit(error: &EvalError) -> bool {
     match error {
         EvalError::AtNode { source, .. } => is_limit(source),
-        EvalError::TooLarge { .. } | EvalError::TooMuchWork { .. } => true,
+        EvalError::TooLarge { .. } | EvalError::TooMuchWork { .. } | EvalError::OutOfMemory { .. } => true,
         _ => false,
     }
 }

@@ -91,6 +91,14 @@ pub enum EvalError {
         /// Bytes that a node's outputs may take.
         limit: u64,
     },
+    /// More memory than there is.
+    #[error("evaluating this node takes about {needed} bytes of memory, and the system has {available} left")]
+    OutOfMemory {
+        /// Bytes that the evaluation would take.
+        needed: u64,
+        /// Bytes that the system can still give.
+        available: u64,
+    },
     /// More work than the evaluation may do.
     #[error("the evaluation takes more than the limit of {limit} operations; a loop may not end")]
     TooMuchWork {

@@ -17,6 +17,7 @@ pub mod inference;
 pub mod interpret;
 mod lanes;
 pub mod limit;
+pub mod memory;
 pub mod minifloat;
 pub mod number;
 pub mod op;

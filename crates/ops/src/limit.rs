@@ -77,6 +77,7 @@ impl Budget {
         self.check_size(&outputs)?;
         let shapes = Shapes { attrs, inputs: &inputs, outputs: &outputs, assume: &|_| 1 };
         let cost = op.cost(&shapes);
+        check_memory(&inputs, &outputs, cost.flops > 0.0)?;
         self.spend(cost.flops + cost.bytes)
     }
 
@@ -106,6 +107,29 @@ impl Budget {
             self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(work));
         spent.map(drop).map_err(|_| EvalError::TooMuchWork { limit: self.limits.work })
     }
+}
+
+/// Nodes below this size are not worth a question to the system.
+pub(crate) const LARGE: u64 = 256 << 20;
+
+/// Refuses what would not fit into memory. Arithmetic widens most elements to 8 bytes, beside the outputs.
+fn check_memory(
+    inputs: &[Option<&TensorType>],
+    outputs: &[Option<&TensorType>],
+    widens: bool,
+) -> Result<(), EvalError> {
+    let size = |ty: &&TensorType| {
+        let bits = if widens { 64 } else { ty.dtype.bits() as u64 };
+        let count = ty.sizes().and_then(|sizes| element_count(&sizes)).map_or(0, |count| count as u64);
+        count.saturating_mul(bits) / 8
+    };
+    let read = inputs.iter().flatten().map(size).max().filter(|_| widens).unwrap_or(0);
+    let needed = outputs.iter().flatten().map(size).fold(read, u64::saturating_add);
+    if needed < LARGE {
+        return Ok(());
+    }
+    let available = crate::memory::available();
+    if needed <= available { Ok(()) } else { Err(EvalError::OutOfMemory { needed, available }) }
 }
 
 #[cfg(test)]

@@ -4,11 +4,66 @@
 
 use crate::op::{Eval, Infer, Inferred};
 use crate::typing::infer_with;
-use crate::{Datum, EvalError, InferError};
+use crate::{Datum, EvalError, InferError, limit};
 use fusebox_ir::{Dim, Graph, Region, Tensor, TensorType, Type};
+use std::cell::Cell;
 
-/// Iterations after which a loop is refused: one that never ends must not hang the program.
-pub(super) const MAX_ITERATIONS: usize = 10_000_000;
+/// Iterations, those of loops inside included, after which a loop is refused: one that never ends must not hang the
+/// program.
+pub(super) const MAX_ITERATIONS: usize = 1_000_000;
+
+thread_local! {
+    /// Loops that run on this thread, inside each other, and the iterations of all of them.
+    static RUNNING: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+/// A loop that runs: counts iterations and what they collect. Bodies run on the thread of their loop.
+pub(super) struct Iterations {
+    /// Bytes collected since the system was last asked for memory.
+    collected: u64,
+}
+
+impl Iterations {
+    pub(super) fn begin() -> Self {
+        let (depth, count) = RUNNING.get();
+        RUNNING.set((depth + 1, if depth == 0 { 0 } else { count }));
+        Self { collected: 0 }
+    }
+
+    /// Counts an iteration.
+    ///
+    /// # Errors
+    /// More iterations than [`MAX_ITERATIONS`].
+    pub(super) fn next(&self) -> Result<(), EvalError> {
+        let (depth, count) = RUNNING.get();
+        RUNNING.set((depth, count + 1));
+        if count < MAX_ITERATIONS {
+            return Ok(());
+        }
+        Err(EvalError::value(format!("the loop has not ended after {MAX_ITERATIONS} iterations")))
+    }
+
+    /// Counts a value that an iteration leaves to be collected.
+    ///
+    /// # Errors
+    /// When the system has no memory for more of them.
+    pub(super) fn collect(&mut self, value: &Datum) -> Result<(), EvalError> {
+        let bytes = value.tensor().map_or(0, |tensor| tensor.data().len() as u64);
+        self.collected = self.collected.saturating_add(bytes + size_of::<Datum>() as u64);
+        if self.collected < limit::LARGE {
+            return Ok(());
+        }
+        let (needed, available) = (std::mem::take(&mut self.collected), crate::memory::available());
+        if needed <= available { Ok(()) } else { Err(EvalError::OutOfMemory { needed, available }) }
+    }
+}
+
+impl Drop for Iterations {
+    fn drop(&mut self) {
+        let (depth, count) = RUNNING.get();
+        RUNNING.set((depth - 1, count));
+    }
+}
 
 /// The subgraph of a name.
 ///

@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Loop.html>. Loops that never end are refused by a count.
 
-use super::body::{MAX_ITERATIONS, condition, join, known_condition, region, run, stabilize, stack};
+use super::body::{Iterations, condition, join, known_condition, region, run, stabilize, stack};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::{Cost, Datum, EvalError, InferError, Shapes};
 use fusebox_ir::{DType, Dim, Graph, Tensor, TensorType, Type};
@@ -54,13 +54,9 @@ impl Op for Loop {
         let count = graph.outputs.len().checked_sub(1 + carried.len());
         let count = count.ok_or_else(|| EvalError::value("the body gives fewer values than it carries"))?;
         let mut collected: Vec<Vec<Datum>> = vec![Vec::new(); count];
-        let mut iteration = 0usize;
+        let (mut iterations, mut iteration) = (Iterations::begin(), 0usize);
         while go_on && limit.is_none_or(|limit| i64::try_from(iteration).is_ok_and(|i| i < limit)) {
-            if iteration >= MAX_ITERATIONS {
-                return Err(EvalError::value(format!(
-                    "the loop has not ended after {MAX_ITERATIONS} iterations"
-                )));
-            }
+            iterations.next()?;
             let own = [Tensor::scalar(iteration as i64), Tensor::from_bools(vec![], [go_on])?];
             let inputs = own.into_iter().map(Datum::from).chain(carried).collect();
             let mut results = run(cx, "body", inputs)?.into_iter();
@@ -68,7 +64,10 @@ impl Op for Loop {
             // Without a condition going in, a trip count alone ends the loop.
             go_on = again || !has_condition && limit.is_some();
             carried = results.by_ref().take(graph.outputs.len() - 1 - count).collect();
-            collected.iter_mut().zip(results).for_each(|(list, value)| list.push(value));
+            for (list, value) in collected.iter_mut().zip(results) {
+                iterations.collect(&value)?;
+                list.push(value);
+            }
             iteration += 1;
         }
         let declared = |position: usize| &graph.value(graph.outputs[1 + carried.len() + position]).ty;
@@ -154,6 +153,38 @@ mod tests {
         crate::infer_graph(&mut graph, &[]).unwrap();
         let types: Vec<String> = graph.outputs.iter().map(|id| graph.value(*id).ty.to_string()).collect();
         assert_eq!(types, ["f32[]", "f32[5]"]);
+    }
+
+    /// A loop of so many trips around `body`, which takes what it carries and gives one output.
+    fn around(inner: Graph) -> Graph {
+        let mut outer = Outer::new("Loop", Attrs::new());
+        let x = outer.input("x", TensorType::new(DType::F32, []));
+        let trips = outer.constant(Tensor::scalar(i64::MAX));
+        outer.region("body", inner, vec![]);
+        outer.finish(&[trips, trips, x], 1)
+    }
+
+    #[test]
+    fn loops_that_do_not_end_are_refused_also_inside_each_other() {
+        let mut graph = Graph::new();
+        for depth in 0..4 {
+            let mut body = if depth == 0 { Graph::new() } else { around(graph) };
+            let x = body.inputs.pop().unwrap_or_else(|| body.add_typed(TensorType::new(DType::F32, [])));
+            let [i, go] = [DType::I64, DType::Bool].map(|dtype| body.add_typed(TensorType::new(dtype, [])));
+            body.inputs = vec![i, go, x];
+            let y = body.outputs.pop().unwrap_or(x);
+            body.outputs = vec![go, y];
+            for id in body.node_ids() {
+                body.node_mut(id).inputs[1] = None;
+            }
+            graph = body;
+        }
+        let mut graph = around(graph);
+        let id = graph.node_ids()[0];
+        graph.node_mut(id).inputs[1] = None;
+        let start = crate::Datum::from(Tensor::scalar(1f32));
+        let error = crate::Interpreter::new(&[]).run(&graph, &[Some(start)], &[]).unwrap_err();
+        assert!(error.to_string().contains("has not ended after 1000000 iterations"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Scan.html>. The form of opset 8 had a batch
 //! axis: see `scan_batched`.
 
-use super::body::{join, region, run, stabilize_states, stack, without_sizes};
+use super::body::{Iterations, join, region, run, stabilize_states, stack, without_sizes};
 use crate::attributes::{INT, INTS};
 use crate::forms::inexpressible;
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
@@ -80,7 +80,9 @@ impl Op for Scan {
         let count = graph.outputs.len().checked_sub(states);
         let count = count.ok_or_else(|| EvalError::value("the body gives fewer values than it carries"))?;
         let mut results: Vec<Vec<Datum>> = vec![Vec::new(); count];
+        let mut iterations = Iterations::begin();
         for step in 0..length {
+            iterations.next()?;
             let slice = |(position, x): (usize, &&Tensor)| {
                 let is_backward = nth(cx.attrs, "scan_input_directions", position) != 0;
                 let index = if is_backward { length - 1 - step } else { step };
@@ -89,7 +91,10 @@ impl Op for Scan {
             let slices: Vec<Datum> = scanned.iter().enumerate().map(slice).collect::<Result<_, _>>()?;
             let mut outputs = run(cx, "body", carried.into_iter().chain(slices).collect())?.into_iter();
             carried = outputs.by_ref().take(states).collect();
-            results.iter_mut().zip(outputs).for_each(|(list, value)| list.push(value));
+            for (list, value) in results.iter_mut().zip(outputs) {
+                iterations.collect(&value)?;
+                list.push(value);
+            }
         }
         let collect = |(position, mut values): (usize, Vec<Datum>)| {
             if nth(cx.attrs, "scan_output_directions", position) != 0 {

@@ -3,7 +3,7 @@
 //! Further inputs that are sequences give an element each, tensors are the same every time.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__SequenceMap.html>.
 
-use super::body::{infer, region, run};
+use super::body::{Iterations, infer, region, run};
 use crate::op::{Eval, Infer, Inferred, Op, Schema};
 use crate::{Cost, Datum, EvalError, InferError, Shapes};
 use fusebox_ir::Type;
@@ -50,13 +50,18 @@ impl Op for SequenceMap {
         }
         let count = region(cx.regions, "body")?.1.graph.outputs.len();
         let mut results: Vec<Vec<Datum>> = vec![Vec::new(); count];
+        let mut iterations = Iterations::begin();
         for position in 0..first.len() {
+            iterations.next()?;
             let element = |datum: &&Datum| match datum {
                 Datum::Sequence(items) => items[position].clone(),
                 other => (*other).clone(),
             };
             let outputs = run(cx, "body", inputs.iter().map(element).collect())?;
-            results.iter_mut().zip(outputs).for_each(|(list, value)| list.push(value));
+            for (list, value) in results.iter_mut().zip(outputs) {
+                iterations.collect(&value)?;
+                list.push(value);
+            }
         }
         Ok(results.into_iter().map(Datum::Sequence).collect())
     }

@@ -9,6 +9,9 @@ use fusebox_ir::{Attrs, Builder, DType, Graph, OpName, Tensor, TensorType, Type,
 /// Oldest opset that a body can be written for: its bodies need Clip with inputs and Round.
 pub const OLDEST: i64 = 11;
 
+/// Longest vector that is written out.
+const MAX_SPLAT: usize = 1 << 24;
+
 /// A body under construction.
 pub struct Emit<'a> {
     /// Nodes so far.
@@ -79,8 +82,13 @@ impl<'a> Emit<'a> {
         self.b.constant(tensor)
     }
 
-    /// A constant vector of the activations' type, every element the same.
+    /// A constant vector of the activations' type, every element the same. A length that only a damaged model has is
+    /// left to whoever runs it.
     pub fn splat(&mut self, value: f64, len: usize) -> ValueId {
+        if len > MAX_SPLAT {
+            let (value, len) = (self.scalar(value), self.b.i64s(&[i64::try_from(len).unwrap_or(i64::MAX)]));
+            return self.op("Expand", &[value, len]);
+        }
         let shape = vec![len];
         let tensor = match self.dtype {
             DType::F64 => Tensor::from_vec(shape, vec![value; len]),
