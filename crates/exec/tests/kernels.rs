@@ -7,7 +7,10 @@ use fusebox_ops::{Datum, Interpreter};
 
 /// Runs a graph given as text on floats around zero, and compares it with the reference.
 fn check(text: &str) {
-    let graph = fusebox_ir::text::parse(text).unwrap();
+    let mut graph = fusebox_ir::text::parse(text).unwrap();
+    for (number, id) in graph.inputs.clone().into_iter().enumerate() {
+        graph.value_mut(id).name = format!("input{number}");
+    }
     let model = Model { graph, ..Model::default() };
     let noise =
         |i: usize| ((i as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / (1 << 23) as f32 - 1.0;
@@ -116,4 +119,91 @@ fn resizing_by_taps_in_every_memory_order() {
 }}"
         ));
     }
+}
+
+#[test]
+fn contractions_in_every_order_of_labels() {
+    let pair = |equation: &str, x: &str, y: &str, z: &str| {
+        check(&format!(
+            "graph (%0: f32[{x}], %1: f32[{y}]) -> (%2) {{
+  %2 = Einsum[equation=\"{equation}\"](%0, %1) : f32[{z}]
+}}"
+        ));
+    };
+    pair("bij,bjk->bik", "2, 3, 4", "2, 4, 5", "2, 3, 5");
+    pair("bhwc,hkc->bhwk", "2, 3, 4, 5", "3, 6, 5", "2, 3, 4, 6");
+    pair("bhwc,wkc->bhwk", "2, 3, 4, 5", "4, 6, 5", "2, 3, 4, 6");
+    pair("ibnd,jbnd->bnij", "3, 2, 4, 5", "6, 2, 4, 5", "2, 4, 3, 6");
+    pair("nkctv,kvw->nctw", "2, 3, 4, 5, 6", "3, 6, 6", "2, 4, 5, 6");
+    pair("i,j->ij", "3", "4", "3, 4");
+    pair("bi,bi->b", "3, 4", "3, 4", "3");
+    pair("bi,bi->ib", "3, 4", "3, 4", "4, 3");
+    pair("...ij,jk->...ik", "2, 3, 4, 5", "5, 6", "2, 3, 4, 6");
+    pair("abc,abc->", "2, 3, 4", "2, 3, 4", "");
+    pair("...ij,...jk->...ki", "1, 4, 5", "3, 5, 6", "3, 6, 4");
+    check(
+        "graph (%0: f32[2, 3, 4]) -> (%1) {
+  %1 = Einsum[equation=\"abc->cab\"](%0) : f32[4, 2, 3]
+}",
+    );
+}
+
+#[test]
+fn transposed_convolutions() {
+    let case = |attrs: &str, x: &str, w: &str, count: usize, y: &str| {
+        let values: Vec<String> = (0..count).map(|i| format!("{:?}", (i as f32 * 0.7).sin())).collect();
+        check(&format!(
+            "graph (%0: f32[{x}]) -> (%2) {{
+  %1 = ConvTranspose[{attrs}](%0, f32[{w}]{{{}}}, f32[2]{{0.5, -1.0}}) : f32[{y}]
+  %2 = Relu(%1) : f32[{y}]
+}}",
+            values.join(", ")
+        ));
+    };
+    case(
+        "strides=[2, 2], pads=[1, 1, 0, 1], output_padding=[1, 0]",
+        "2, 3, 4, 5",
+        "3, 2, 3, 3",
+        54,
+        "2, 2, 9, 9",
+    );
+    case(
+        "strides=[2, 1], dilations=[1, 2], auto_pad=\"SAME_UPPER\"",
+        "1, 3, 4, 5",
+        "3, 2, 2, 3",
+        36,
+        "1, 2, 8, 5",
+    );
+    case("strides=[4], pads=[2, 2]", "1, 3, 6", "3, 2, 8", 48, "1, 2, 24");
+    case("strides=[2, 2], output_shape=[9, 10]", "1, 3, 4, 5", "3, 2, 3, 3", 54, "1, 2, 9, 10");
+}
+
+#[test]
+fn elements_are_moved_and_repeated() {
+    check(
+        "graph (%0: f32[2, 8, 3, 2]) -> (%1, %2, %3) {
+  %1 = DepthToSpace[blocksize=2](%0) : f32[2, 2, 6, 4]
+  %2 = DepthToSpace[blocksize=2, mode=\"CRD\"](%0) : f32[2, 2, 6, 4]
+  %3 = SpaceToDepth[blocksize=2](%1) : f32[2, 8, 3, 2]
+}",
+    );
+    check(
+        "graph (%0: f32[2, 3, 1]) -> (%1, %2, %3) {
+  %1 = Tile(%0, i64[3]{2, 1, 3}) : f32[4, 3, 3]
+  %2 = Tile(%0, i64[3]{1, 1, 4}) : f32[2, 3, 4]
+  %3 = Tile(%0, i64[3]{1, 2, 0}) : f32[2, 6, 0]
+}",
+    );
+}
+
+#[test]
+fn positions_of_extrema() {
+    check(
+        "graph (%0: f32[2, 5, 3]) -> (%2, %4) {
+  %1 = ArgMax[axis=1, keepdims=0](%0) : i64[2, 3]
+  %2 = Cast[to=1](%1) : f32[2, 3]
+  %3 = ArgMin[axis=-1](%0) : i64[2, 5, 1]
+  %4 = Cast[to=1](%3) : f32[2, 5, 1]
+}",
+    );
 }

@@ -36,6 +36,7 @@ pub mod recurrent;
 pub mod reduce;
 pub mod rows;
 mod scratch;
+pub mod spread;
 pub mod team;
 mod transpose;
 pub mod window;

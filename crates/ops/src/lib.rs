@@ -55,11 +55,13 @@ mod signal;
 mod text;
 mod vision;
 
+pub use conv::transposed_axes;
 pub use cost::{Cost, Shapes};
 pub use datum::Datum;
 pub use error::{EvalError, InferError, VersionError};
 pub use interpret::Interpreter;
 pub use limit::{Budget, Limits};
+pub use linear::{Equation, Label};
 pub use op::{Arg, Body, Edit, Eval, Infer, Inferred, Op, Purity, QuantRole, Schema, Target};
 pub use resize::{AxisTaps, resize_taps};
 pub use table::{OpId, find, op, ops};

@@ -8,6 +8,7 @@ mod attention;
 mod chain;
 mod conv;
 mod depthwise;
+mod einsum;
 mod elementwise;
 mod gather;
 mod gemm;
@@ -19,6 +20,7 @@ mod pool;
 mod recurrent;
 mod reduce;
 mod resize;
+mod transposed;
 
 use crate::view::{BufferId, Place, View};
 use crate::weights::Weights;
@@ -63,6 +65,7 @@ impl Row {
 static FAMILIES: &[&[Row]] = &[
     attention::ROWS,
     conv::ROWS,
+    einsum::ROWS,
     gather::ROWS,
     gemm::ROWS,
     movement::ROWS,
@@ -72,6 +75,7 @@ static FAMILIES: &[&[Row]] = &[
     recurrent::ROWS,
     reduce::ROWS,
     resize::ROWS,
+    transposed::ROWS,
 ];
 
 /// Rows by operator; never iterated.

@@ -9,14 +9,18 @@ use fusebox_kernels::{Element, Layout, SpecError};
 pub(super) static ROWS: &[Row] = &[
     Row::onnx("Cast", cast),
     Row::onnx("Concat", concat),
+    Row::onnx("ConstantOfShape", constant_of_shape),
+    Row::onnx("DepthToSpace", depth_to_space),
     Row::onnx("Dropout", dropout),
     Row::onnx("Expand", expand),
     Row::onnx("Flatten", reshape),
     Row::onnx("Identity", alias),
     Row::onnx("Reshape", reshape),
     Row::onnx("Slice", slice),
+    Row::onnx("SpaceToDepth", space_to_depth),
     Row::onnx("Split", split),
     Row::onnx("Squeeze", reshape),
+    Row::onnx("Tile", tile),
     Row::onnx("Transpose", transpose),
     Row::onnx("Unsqueeze", reshape),
 ];
@@ -76,6 +80,87 @@ fn expand(cx: &mut Lower<'_>, node: NodeId) -> Result {
     match view.broadcast(&dims) {
         Some(broadcast) => cx.set(output, broadcast),
         None => return Ok(Lowered::Declined("the shapes do not broadcast".into())),
+    }
+    Ok(Lowered::Done)
+}
+
+/// One element, seen everywhere.
+fn constant_of_shape(cx: &mut Lower<'_>, node: NodeId) -> Result {
+    let Some(output) = cx.graph.node(node).output(0) else { return Ok(Lowered::Done) };
+    let (dtype, dims) = cx.sizes(output);
+    let value = match cx.graph.node(node).attrs.tensor("value") {
+        Some(value) => value.reshaped(vec![]),
+        None => Ok(Tensor::scalar(0f32)),
+    };
+    match value.ok().filter(|value| value.dtype() == dtype && dtype.bits() >= 8) {
+        Some(value) => {
+            let view = cx.constant_view(&value);
+            cx.set(output, view.broadcast(&dims).expect("a scalar broadcasts"));
+            Ok(Lowered::Done)
+        }
+        None => Ok(Lowered::Declined(format!("no kernel fills {dtype}"))),
+    }
+}
+
+/// Every axis walked as often as it repeats: a view where all axes that repeat have one element, else a copy.
+fn tile(cx: &mut Lower<'_>, node: NodeId) -> Result {
+    let view = cx.input(node, 0);
+    let Some(output) = cx.graph.node(node).output(0) else { return Ok(Lowered::Done) };
+    let (_, dims) = cx.sizes(output);
+    if dims.len() != view.dims().len() || !matches!(view.element_size(), 1 | 2 | 4 | 8) {
+        return Ok(Lowered::Declined(format!("no kernel tiles {}", view.dtype)));
+    }
+    let repeats = |at: usize| dims[at].checked_div(view.dims()[at]).unwrap_or(0);
+    if (0..dims.len()).all(|at| repeats(at) == 1 || view.dims()[at] == 1) {
+        cx.set(output, view.broadcast(&dims).expect("axes of one element broadcast"));
+        return Ok(Lowered::Done);
+    }
+    let mut layout = Layout { dims: Vec::new(), strides: Vec::new(), offset: view.layout.offset };
+    for (at, (size, stride)) in view.layout.dims.iter().zip(&view.layout.strides).enumerate() {
+        layout.dims.extend([repeats(at), *size]);
+        layout.strides.extend([0, *stride]);
+    }
+    let order: Vec<usize> = (0..layout.dims.len()).collect();
+    let tiled = cx.copied(&view.with_layout(layout), &order);
+    cx.set(output, tiled.reshaped(&dims).expect("a dense copy reshapes"));
+    Ok(Lowered::Done)
+}
+
+fn depth_to_space(cx: &mut Lower<'_>, node: NodeId) -> Result {
+    let attrs = &cx.graph.node(node).attrs;
+    let is_crd = attrs.str("mode") == Some("CRD");
+    let block = usize::try_from(attrs.int_or("blocksize", 1)).unwrap_or(1).max(1);
+    let view = cx.input(node, 0);
+    let &[n, c, h, w] = view.dims() else { return Ok(Lowered::Declined("four axes are needed".into())) };
+    let depth = c / block / block;
+    let (split, order) = match is_crd {
+        true => ([n, depth, block, block, h, w], [0, 1, 4, 2, 5, 3]),
+        false => ([n, block, block, depth, h, w], [0, 3, 4, 1, 5, 2]),
+    };
+    regroup(cx, node, &view, &split, &order)
+}
+
+fn space_to_depth(cx: &mut Lower<'_>, node: NodeId) -> Result {
+    let block = usize::try_from(cx.graph.node(node).attrs.int_or("blocksize", 1)).unwrap_or(1).max(1);
+    let view = cx.input(node, 0);
+    let &[n, c, h, w] = view.dims() else { return Ok(Lowered::Declined("four axes are needed".into())) };
+    regroup(cx, node, &view, &[n, c, h / block, block, w / block, block], &[0, 3, 5, 1, 2, 4])
+}
+
+/// Splits axes, permutes them and merges them into the output's.
+fn regroup(cx: &mut Lower<'_>, node: NodeId, view: &View, split: &[usize], order: &[usize]) -> Result {
+    let Some(output) = cx.graph.node(node).output(0) else { return Ok(Lowered::Done) };
+    let (_, dims) = cx.sizes(output);
+    let Some(parts) = view.reshaped(split) else {
+        return Ok(Lowered::Declined(
+            "axes that the block does not divide, or that strides do not split".into(),
+        ));
+    };
+    let permuted = parts.permuted(order);
+    let dense = cx.dense(permuted);
+    match dense.reshaped(&dims) {
+        Some(merged) => cx.set(output, merged),
+        None => return Ok(Lowered::Declined("the block does not divide the axes".into())),
     }
     Ok(Lowered::Done)
 }

@@ -5,9 +5,11 @@ use super::{Lower, Lowered, Row};
 use crate::view::View;
 use fusebox_ir::{DType, NodeId, Tensor};
 use fusebox_kernels::SpecError;
-use fusebox_kernels::reduce::{ReduceSpec, ReduceStep, Reduction};
+use fusebox_kernels::reduce::{ArgExtremum, ArgSpec, ArgStep, ReduceSpec, ReduceStep, Reduction};
 
 pub(super) static ROWS: &[Row] = &[
+    Row::onnx("ArgMax", |cx, id| position(cx, id, ArgExtremum::Max)),
+    Row::onnx("ArgMin", |cx, id| position(cx, id, ArgExtremum::Min)),
     Row::onnx("GlobalAveragePool", |cx, id| global(cx, id, Reduction::Mean)),
     Row::onnx("GlobalMaxPool", |cx, id| global(cx, id, Reduction::Max)),
     Row::onnx("ReduceL1", |cx, id| reduce(cx, id, Reduction::L1)),
@@ -45,6 +47,28 @@ fn reduce(cx: &mut Lower<'_>, id: NodeId, reduction: Reduction) -> Result {
     axes.sort_unstable();
     axes.dedup();
     push(cx, id, reduction, &axes)
+}
+
+fn position(cx: &mut Lower<'_>, id: NodeId, extremum: ArgExtremum) -> Result {
+    let input = cx.input(id, 0);
+    let node = cx.graph.node(id);
+    let last = node.attrs.int_or("select_last_index", 0) != 0;
+    let Some(at) = axis(node.attrs.int_or("axis", 0), input.dims().len()) else {
+        return Ok(Lowered::Declined("axis out of range".into()));
+    };
+    if input.dtype != DType::F32 || input.is_empty() {
+        return Ok(Lowered::Declined(format!("no kernel finds extrema of {}, or of nothing", input.dtype)));
+    }
+    let input = cx.dense(input);
+    let target = cx.output(id, 0);
+    let (source, sink) = (input.clone(), target.clone());
+    cx.push(&[&input], &[&target], None, move |spans| {
+        let (input, output) = (spans.operand(&source), spans.tail(&sink)?);
+        let dims = source.dims().to_vec();
+        Ok(Box::new(ArgStep::new(ArgSpec { dims, axis: at, extremum, last, input, output })?))
+    });
+    cx.set_output(id, 0, target);
+    Ok(Lowered::Done)
 }
 
 fn push(cx: &mut Lower<'_>, id: NodeId, reduction: Reduction, axes: &[usize]) -> Result {

@@ -11,6 +11,7 @@ mod transposed;
 use crate::Op;
 
 pub(crate) use convolution::{convolution, convolution_type};
+pub use transposed::transposed_axes;
 
 /// The operators of this family.
 pub(crate) const OPS: &[&dyn Op] = &[

@@ -90,14 +90,19 @@ fn output_dims(attrs: &Attrs, data: &[Dim], weights: &[Dim]) -> Result<Shape, In
     Ok([data[0].clone(), weights[1].mul(&Dim::known(groups))].into_iter().chain(sizes).collect())
 }
 
-/// The convolution that this one is the transpose of: its input is our output.
-fn forward_axes(attrs: &Attrs, data: &Tensor, weights: &[Dim]) -> Result<Vec<Axis>, InferError> {
-    let window = Window::read(attrs, &weights[2..])?;
-    let dims: Vec<Dim> = data.shape()[2..].iter().map(|size| Dim::known(*size as i64)).collect();
+/// The convolution that a transposed one is the transpose of, per spatial axis: its input is our output. `data` and
+/// `weights` are the shapes of the operands, of one rank of at least 3.
+///
+/// # Errors
+/// Attributes that do not fit the shapes.
+pub fn transposed_axes(attrs: &Attrs, data: &[usize], weights: &[usize]) -> Result<Vec<Axis>, InferError> {
+    let known = |sizes: &[usize]| sizes[2..].iter().map(|size| Dim::known(*size as i64)).collect::<Vec<_>>();
+    let window = Window::read(attrs, &known(weights))?;
+    let dims = known(data);
     let sizes = spatial(attrs, &window, &dims)?;
     let axis = |(index, (size, begin)): (usize, (Dim, Option<i64>))| Axis {
         input: size.value().unwrap_or(0),
-        output: data.shape()[index + 2] as i64,
+        output: data[index + 2] as i64,
         kernel: window.kernel[index].value().unwrap_or(0),
         stride: window.strides[index],
         dilation: window.dilations[index],
@@ -166,7 +171,7 @@ impl Op for ConvTranspose {
             let reason = format!("the bias must have one element per output channel ({})", shape[1]);
             return Err(InferError::shape(reason).into());
         }
-        let axes = forward_axes(cx.attrs, data, w)?;
+        let axes = transposed_axes(cx.attrs, data.shape(), weights.shape())?;
         let groups = groups(cx.attrs)? as usize;
         let sizes = [data.shape()[0], groups, data.shape()[1] / groups, weights.shape()[1]];
         let area: usize = shape[2..].iter().product();

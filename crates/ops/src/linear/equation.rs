@@ -6,13 +6,13 @@
 use crate::InferError;
 
 /// A label: a letter's code, or beyond `ELLIPSIS` an axis of the ellipsis counted from the back.
-pub(super) type Label = u32;
+pub type Label = u32;
 
 const ELLIPSIS: Label = 1 << 16;
 
 /// Labels per axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Equation {
+pub struct Equation {
     /// Of each operand.
     pub operands: Vec<Vec<Label>>,
     /// Of the result.
@@ -44,7 +44,7 @@ impl Equation {
     ///
     /// # Errors
     /// What does not fit, with the equation.
-    pub(super) fn parse(equation: &str, ranks: &[usize]) -> Result<Self, InferError> {
+    pub fn parse(equation: &str, ranks: &[usize]) -> Result<Self, InferError> {
         let plain: String = equation.chars().filter(|c| *c != ' ').collect();
         let (left, right) = match plain.split_once("->") {
             Some((left, right)) => (left, Some(right)),

@@ -7,6 +7,8 @@ mod gemm;
 pub(crate) mod matmul;
 pub(crate) mod product;
 
+pub use equation::{Equation, Label};
+
 use crate::Op;
 
 /// The operators of this family.
