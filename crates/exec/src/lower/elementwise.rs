@@ -7,7 +7,7 @@
 use fusebox_ir::{Attrs, DType, Tensor};
 use fusebox_kernels::SpecError;
 use fusebox_kernels::elementwise::{Binary, Chain, Compare, Kind, Logic, Op, Unary, Value};
-use fusebox_kernels::math::Activation;
+use fusebox_kernels::math::{Activation, Levels};
 
 /// A node's operands inside the chain.
 pub(super) struct Operands<'a> {
@@ -33,8 +33,14 @@ impl Operands<'_> {
         let narrow = |x: f64| x as f32;
         match tensor.floats() {
             Some(values) => Some(narrow(values[0])),
-            #[allow(clippy::cast_precision_loss, reason = "ONNX casts the exponent likewise")]
-            None => Some(narrow(tensor.integers()?[0] as f64)),
+            None => match (tensor.dtype(), tensor.data().as_ref()) {
+                (DType::U8, [byte]) => Some(f32::from(*byte)),
+                (DType::I8, [byte]) => Some(f32::from(byte.cast_signed())),
+                (DType::U16, _) => tensor.elements::<u16>().ok().map(|v| f32::from(v[0])),
+                (DType::I16, _) => tensor.elements::<i16>().ok().map(|v| f32::from(v[0])),
+                #[allow(clippy::cast_precision_loss, reason = "ONNX casts the exponent likewise")]
+                _ => Some(narrow(tensor.integers()?[0] as f64)),
+            },
         }
     }
 }
@@ -64,6 +70,7 @@ static ROWS: &[(&str, Emit)] = &[
     ("GreaterOrEqual", |c, o| compare(c, o, Compare::GreaterOrEqual)),
     ("HardSigmoid", hard_sigmoid),
     ("HardSwish", |c, o| activation(c, o, Activation::HardSwish)),
+    ("IsNaN", is_nan),
     ("LeakyRelu", |c, o| activation(c, o, Activation::LeakyRelu { alpha: o.attrs.float_or("alpha", 0.01) })),
     ("Less", |c, o| compare(c, o, Compare::Less)),
     ("LessOrEqual", |c, o| compare(c, o, Compare::LessOrEqual)),
@@ -131,11 +138,28 @@ fn dequantize(c: &mut Chain, o: &Operands<'_>) -> Emitted {
     if c.kind(x)? != Kind::Int || o.attrs.int_or("block_size", 0) != 0 {
         return Ok(None);
     }
+    // Levels that the chain itself has just computed are floats already: they need not become integers in between.
+    if let (Some(level), Some(zero)) = (level_before(c, x), known_zero(o)) {
+        let zero = c.push(Op::Float(zero))?;
+        let steps = c.push(Op::Binary(Binary::Sub, level, zero))?;
+        return c.push(Op::Binary(Binary::Mul, steps, scale)).map(Some);
+    }
     if let Some(zero) = o.value(2) {
         x = c.push(Op::Binary(Binary::Sub, x, zero))?;
     }
     let real = c.push(Op::Convert(Kind::Float, x))?;
     c.push(Op::Binary(Binary::Mul, real, scale)).map(Some)
+}
+
+/// The whole float that an integer was made from.
+fn level_before(c: &Chain, x: Value) -> Option<Value> {
+    let Some(Op::Convert(Kind::Int, level)) = c.op(x) else { return None };
+    matches!(c.op(level), Some(Op::Unary(Unary::Level(_), _))).then_some(level)
+}
+
+/// The zero point that all elements share, 0 when absent.
+fn known_zero(o: &Operands<'_>) -> Option<f32> {
+    if o.value(2).is_none() { Some(0.0) } else { o.scalar(2) }
 }
 
 /// `clamp(round(x/scale) + zero)`.
@@ -151,6 +175,11 @@ fn quantize(c: &mut Chain, o: &Operands<'_>) -> Emitted {
     };
     if !is_plain || c.kind(x)? != Kind::Float {
         return Ok(None);
+    }
+    let levels = o.scalar(1).zip(known_zero(o)).and_then(|(scale, zero)| Levels::new(scale, zero, bounds));
+    if let Some(levels) = levels {
+        let level = c.push(Op::Unary(Unary::Level(levels), x))?;
+        return c.push(Op::Convert(Kind::Int, level)).map(Some);
     }
     let ratio = c.push(Op::Binary(Binary::Div, x, scale))?;
     let mut level = c.push(Op::Unary(Unary::Round, ratio))?;
@@ -222,6 +251,12 @@ fn logic(c: &mut Chain, o: &Operands<'_>, function: Logic) -> Emitted {
         return Ok(None);
     }
     c.push(Op::Logic(function, a, b)).map(Some)
+}
+
+/// Only NaN differs from itself.
+fn is_nan(c: &mut Chain, o: &Operands<'_>) -> Emitted {
+    let Some(x) = o.value(0) else { return Ok(None) };
+    if c.kind(x)? == Kind::Float { c.push(Op::Compare(Compare::NotEqual, x, x)).map(Some) } else { Ok(None) }
 }
 
 fn not(c: &mut Chain, o: &Operands<'_>) -> Emitted {

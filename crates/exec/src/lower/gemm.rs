@@ -6,7 +6,7 @@ use fusebox_ir::{Attrs, DType, NodeId, Tensor, ValueId};
 use fusebox_kernels::gemm::{
     BatchDim, GemmError, GemmSpec, Matrix, PackedB, Precision, Prologue, Residual, ResidualOrder, Rhs, Source,
 };
-use fusebox_kernels::math::Activation;
+use fusebox_kernels::math::{Activation, Levels};
 use fusebox_kernels::{Span, SpecError};
 use fusebox_ops::fused;
 use std::sync::Arc;
@@ -67,6 +67,8 @@ struct Tail {
     residual_first: bool,
     /// Whether int8 quantizes x by one range for the whole tensor.
     shared_range: bool,
+    /// Levels that int8 quantizes x to, when the file gives them.
+    levels: Option<Levels>,
 }
 
 fn linear(cx: &mut Lower<'_>, id: NodeId) -> Result {
@@ -100,8 +102,14 @@ fn fused_product(cx: &mut Lower<'_>, id: NodeId, slots: &Slots, prologue: Prolog
     let Ok(epilogue) = fused::Epilogue::from_attrs(&node.attrs, false) else {
         return Ok(Lowered::Declined("unknown activation".into()));
     };
+    let given = fused::linear::given_levels(&node.attrs);
+    let levels = given.and_then(|(scale, zero)| Levels::new(scale, f32::from(zero), (0.0, 255.0)));
+    if given.is_some() && levels.is_none() {
+        return Ok(Lowered::Declined("its activations have a scale that no kernel takes".into()));
+    }
     let tail = Tail {
         alpha: None,
+        levels,
         bias: node.input(slots.bias),
         residual: node.input(slots.residual),
         activation: activation(epilogue.activation),
@@ -244,6 +252,7 @@ fn packed(
     let mut spec = GemmSpec::new(m, n, k, NOWHERE, Rhs::Packed(weights), NOWHERE);
     spec.a.row_stride = row_stride;
     spec.prologue = prologue;
+    spec.levels = tail.levels.filter(|_| spec.precision() == Precision::Int8);
     spec.shared_range = tail.shared_range && spec.precision() == Precision::Int8;
     finish(cx, id, spec, x, None, tail)
 }

@@ -182,6 +182,7 @@ impl Gathered {
                 values,
                 output: &mut converted[index * row_bytes..][..row_bytes],
                 range: None,
+                levels: None,
             });
         }
     }

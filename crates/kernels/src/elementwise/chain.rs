@@ -2,7 +2,7 @@
 //!
 //! Owns the operations and their types; knows neither shapes nor memory.
 
-use crate::math::Activation;
+use crate::math::{Activation, Levels};
 use crate::operand::SpecError;
 
 /// What a value holds.
@@ -58,6 +58,8 @@ pub enum Unary {
         /// Limit far below zero, negated.
         alpha: f32,
     },
+    /// `clamp(round(x/scale) + zero)`, a whole number; NaN gives 0.
+    Level(Levels),
     /// One of the functions that GEMM epilogues share.
     Activation(Activation),
 }
@@ -164,6 +166,11 @@ impl Chain {
         self.kinds.push(kind);
         self.ops.push(op);
         Ok(Value(self.kinds.len() - 1))
+    }
+
+    /// The operation that gives a value; none for an input.
+    pub fn op(&self, value: Value) -> Option<Op> {
+        value.0.checked_sub(self.inputs).and_then(|index| self.ops.get(index)).copied()
     }
 
     /// What a value holds.

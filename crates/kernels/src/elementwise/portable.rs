@@ -127,6 +127,7 @@ fn unary<S: Simd>(simd: S, function: Unary, out: &mut [f32], a: &[f32]) {
         Unary::Softplus => map!(out, a, x => functions::softplus(simd, x)),
         Unary::Mish => map!(out, a, x => functions::mish(simd, x)),
         Unary::Elu { alpha } => map!(out, a, x => functions::elu(simd, x, alpha)),
+        Unary::Level(levels) => map!(out, a, x => levels.of(simd, x)),
         Unary::Activation(activation) => activation.visit(simd, Lanes(out, a)),
     }
 }

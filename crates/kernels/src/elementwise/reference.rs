@@ -80,6 +80,7 @@ fn unary(function: Unary, x: f64) -> f64 {
         Unary::Mish => x * softplus(x).tanh(),
         Unary::Elu { alpha } if x < 0.0 => f64::from(alpha) * x.exp_m1(),
         Unary::Elu { .. } => x,
+        Unary::Level(levels) => levels.exact(x),
         Unary::Activation(_) if x.is_nan() => x,
         Unary::Activation(activation) => activation.apply_exact(x),
     }

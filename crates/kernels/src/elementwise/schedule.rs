@@ -32,9 +32,11 @@ pub(super) struct Schedule {
 /// Schedules a chain. `uniform` tells which inputs are scalars, `outputs` which values are stored.
 pub(super) fn schedule(chain: &Chain, uniform: &[bool], outputs: &[Value]) -> Schedule {
     let values = chain.kinds.len();
+    let live = live(chain, outputs);
+    let lives = |position: usize| live[chain.inputs + position];
     // A value dies after the last operation that reads it; outputs never die.
     let mut last = vec![0; values];
-    for (position, op) in chain.ops.iter().enumerate() {
+    for (position, op) in chain.ops.iter().enumerate().filter(|(position, _)| lives(*position)) {
         for operand in op.operands() {
             last[operand.0] = position + 1;
         }
@@ -50,7 +52,7 @@ pub(super) fn schedule(chain: &Chain, uniform: &[bool], outputs: &[Value]) -> Sc
     let mut slot_of: Vec<usize> = (0..values).collect();
     let mut free = Vec::new();
     let (mut immediates, mut body) = (Vec::new(), Vec::new());
-    for (position, op) in chain.ops.iter().enumerate() {
+    for (position, op) in chain.ops.iter().enumerate().filter(|(position, _)| lives(*position)) {
         let value = chain.inputs + position;
         let pinned = matches!(op, Op::Float(_) | Op::Int(_));
         let reused = if pinned { None } else { free.pop() };
@@ -80,10 +82,32 @@ pub(super) fn schedule(chain: &Chain, uniform: &[bool], outputs: &[Value]) -> Sc
     Schedule { slots, slot_of, used, immediates, body }
 }
 
+/// Which values the outputs need: what replaced an operation may have left it without a reader.
+fn live(chain: &Chain, outputs: &[Value]) -> Vec<bool> {
+    let mut live = vec![false; chain.kinds.len()];
+    outputs.iter().for_each(|output| live[output.0] = true);
+    for (position, op) in chain.ops.iter().enumerate().rev() {
+        if live[chain.inputs + position] {
+            op.operands().for_each(|operand| live[operand.0] = true);
+        }
+    }
+    live
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::elementwise::chain::{Binary, Kind, Unary};
+
+    #[test]
+    fn what_nobody_reads_is_not_computed() {
+        let mut chain = Chain::new(&[Kind::Float]);
+        let x = chain.input(0).unwrap();
+        let idle = chain.push(Op::Convert(Kind::Int, x)).unwrap();
+        chain.push(Op::Unary(Unary::Neg, idle)).unwrap();
+        let y = chain.push(Op::Unary(Unary::Neg, x)).unwrap();
+        assert_eq!(schedule(&chain, &[false], &[y]).body.len(), 1);
+    }
 
     #[test]
     fn slots_are_shared_but_never_with_an_operand() {

@@ -34,6 +34,7 @@ pub(crate) use prologue::{PrepareRow, RowRange, wider};
 
 use crate::arena::Span;
 use crate::isa::{Isa, IsaError};
+use crate::math::Levels;
 use std::sync::Arc;
 
 /// A matrix of f32 in the arena, rows contiguous.
@@ -98,6 +99,8 @@ pub struct GemmSpec {
     pub prologue: Prologue,
     /// Whether int8 quantizes all rows of A by one range, as DynamicQuantizeLinear does, instead of each by its own.
     pub shared_range: bool,
+    /// Levels of u8 that int8 quantizes A to, known beforehand, instead of a range found in each row.
+    pub levels: Option<Levels>,
     /// Fused tail.
     pub epilogue: Epilogue,
     /// Scratch of at least [`GemmSpec::scratch_bytes`]; may be `None` when that is 0.
@@ -119,6 +122,7 @@ impl GemmSpec {
             c: Matrix { span: c, row_stride: n },
             prologue: Prologue::None,
             shared_range: false,
+            levels: None,
             epilogue: Epilogue::default(),
             scratch: None,
             force: None,

@@ -122,6 +122,10 @@ pub(super) fn check(spec: &GemmSpec) -> Result<ScratchLayout, GemmError> {
         let reason = "only int8 without a prologue quantizes all rows by one range";
         return Err(GemmError::Unsupported { reason });
     }
+    if spec.levels.is_some() && (spec.precision() != Precision::Int8 || spec.shared_range) {
+        let reason = "only int8 takes levels, and then finds no range";
+        return Err(GemmError::Unsupported { reason });
+    }
     for (what, vector) in spec.prologue.vectors() {
         if let Some(vector) = vector.filter(|v| v.len() != k) {
             return Err(GemmError::VectorLength { what, expected: k, given: vector.len() });

@@ -5,6 +5,7 @@
 
 use super::epilogue::RowQuant;
 use super::packed::Precision;
+use crate::math;
 use crate::moments::{Moments, mean_square, moments, narrow};
 use half::bf16;
 use pulp::Simd;
@@ -60,6 +61,8 @@ pub(crate) struct PrepareRow<'a> {
     pub(crate) output: &'a mut [u8],
     /// Range to quantize by, instead of the row's own.
     pub(crate) range: Option<(f32, f32)>,
+    /// Levels to quantize to, instead of those that a range gives.
+    pub(crate) levels: Option<math::Levels>,
 }
 
 /// The range that holds two, NaN where either is.
@@ -94,7 +97,12 @@ impl pulp::WithSimd for PrepareRow<'_> {
         }
         match self.precision {
             Precision::F32 | Precision::F16 | Precision::Bf16 => {}
-            Precision::Int8 => return quantize(simd, self.values, self.output, self.range),
+            Precision::Int8 => {
+                return match self.levels {
+                    Some(levels) => to_levels(simd, levels, self.values, self.output),
+                    None => quantize(simd, self.values, self.output, self.range),
+                };
+            }
             Precision::Bf16Dot => round_to_bf16(self.values, self.output),
         }
         RowQuant { scale: 1.0, zero_point: 0 }
@@ -233,6 +241,18 @@ fn quantize<S: Simd>(simd: S, row: &mut [f32], out: &mut [u8], given: Option<(f3
     }
     out[row.len()..].fill(0);
     RowQuant { scale, zero_point: zero as i32 }
+}
+
+/// QuantizeLinear of one row to u8. `row` is used up.
+#[inline(always)]
+fn to_levels<S: Simd>(simd: S, levels: math::Levels, row: &mut [f32], out: &mut [u8]) -> RowQuant {
+    let round = simd.splat_f32s(ROUND);
+    math::map_in_place(simd, row, |x| simd.add_f32s(levels.of(simd, x), round));
+    for (q, level) in out.iter_mut().zip(&*row) {
+        *q = level.to_bits() as u8;
+    }
+    out[row.len()..].fill(0);
+    RowQuant { scale: levels.scale(), zero_point: levels.zero() as i32 }
 }
 
 /// Levels of a row whose scale is too small for its inverse to be a float.

@@ -173,6 +173,7 @@ impl GemmStep {
                         values,
                         output,
                         range,
+                        levels: spec.levels,
                     })
                 } else {
                     let output = std::slice::from_raw_parts_mut(output, bytes);
@@ -185,6 +186,7 @@ impl GemmStep {
                             values,
                             output,
                             range,
+                            levels: spec.levels,
                         })
                     })
                 };

@@ -513,6 +513,42 @@ fn int8_rows_may_share_one_range() {
     assert!(matches!(spec.build().err(), Some(GemmError::Unsupported { .. })));
 }
 
+#[test]
+fn int8_rows_may_have_given_levels() {
+    let (m, k, n) = (5, 70, 3);
+    let weights: Vec<i8> = (0..k * n).map(|i| ((i * 37) % 255) as u8 as i8).collect();
+    let source = Source::Int8 { values: &weights, scales: &[0.5, 1.0, 0.25] };
+    let packed = Arc::new(PackedB::pack(Precision::Int8, k, n, source, false).unwrap());
+    // Ties, and values that saturate.
+    let values: Vec<f32> = (0..m * k).map(|i| (i as f32 - 150.0) * 0.125).collect();
+    let levels = Levels::new(0.0625, 100.0, (0.0, 255.0)).unwrap();
+    let (a, c) = (Span { offset: 0, len: m * k * 4 }, Span { offset: 1408, len: m * n * 4 });
+    for isa in Isa::available() {
+        let mut spec = GemmSpec::new(m, n, k, a, Rhs::Packed(packed.clone()), c);
+        spec.levels = Some(levels);
+        let scratch = Span { offset: (c.offset + c.len).next_multiple_of(64), len: spec.scratch_bytes() };
+        (spec.scratch, spec.force) = (Some(scratch), Some(isa));
+        let program =
+            Program::new(vec![Box::new(spec.build().unwrap())], scratch.offset + scratch.len).unwrap();
+        let mut arena = Arena::new(program.arena_len());
+        bytemuck::cast_slice_mut::<u8, f32>(arena.bytes_mut(a)).copy_from_slice(&values);
+        team(2).run(&program, &mut arena, None).unwrap();
+        let found = bytemuck::cast_slice::<u8, f32>(arena.bytes(c));
+        for (at, found) in found.iter().enumerate() {
+            let (row, column) = (at / n, at % n);
+            let term = |i: usize| {
+                let level = (values[row * k + i] / 0.0625).round_ties_even() + 100.0;
+                (level.clamp(0.0, 255.0) - 100.0) * f32::from(weights[i * n + column])
+            };
+            let sum: f32 = (0..k).map(term).sum();
+            assert_eq!(*found, sum * 0.0625 * packed.scales()[column], "{isa}");
+        }
+    }
+    let mut spec = GemmSpec::new(m, n, k, a, Rhs::Packed(packed), c);
+    (spec.shared_range, spec.levels) = (true, Some(levels));
+    assert!(matches!(spec.build().err(), Some(GemmError::Unsupported { .. })));
+}
+
 /// Runs `A · 1` for an A of given rows: one column of weights 1, whatever the precision rounds them to.
 fn row_products(
     rows: &[Vec<f32>],

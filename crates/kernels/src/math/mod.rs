@@ -10,12 +10,14 @@ mod activation;
 mod convert;
 mod erf;
 mod exp;
+mod level;
 mod tanh;
 
 pub use activation::{Activation, Identity, Lane, LaneVisitor};
 pub use convert::i32_to_f32;
 pub use erf::{erf, erf_quotient};
 pub use exp::{exp, exp_of_negative};
+pub use level::Levels;
 pub use tanh::{sigmoid, tanh};
 
 use pulp::Simd;

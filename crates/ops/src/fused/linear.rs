@@ -3,12 +3,13 @@
 //! x: `[..., K]`; w: `[K, N]` in the type of x, in f16 or bf16 (weights at half width, widened before the product), or
 //! in i8 with `w_scale: f32 [N]` (x must be f32; see [`super::quantize`]); bias: `[N]`; residual broadcasts to the
 //! result. Attributes `activation`, `alpha`, `beta` ([`Activation`](super::Activation)), `residual_first` (default 0),
-//! `granularity` of the quantized x: `row` (default), or `tensor`, which is DynamicQuantizeLinear and MatMulInteger.
+//! `granularity` of the quantized x: `row` (default), `tensor`, which is DynamicQuantizeLinear and MatMulInteger, or
+//! `static`, which is QuantizeLinear to u8 by `x_scale` and `x_zero_point` and MatMulInteger.
 
 use super::emit::Emit;
 use super::epilogue::{Epilogue, check_residual, check_vector, show};
-use super::quantize::{emit_matmul, emit_matmul_by_tensor};
-use crate::attributes::{FLOAT, int, text};
+use super::quantize::{emit_matmul, emit_matmul_by_levels, emit_matmul_by_tensor};
+use crate::attributes::{FLOAT, INT, int, text};
 use crate::op::{Body, Infer, Inferred, Op, QuantRole, Schema};
 use crate::{InferError, Shapes};
 use fusebox_ir::{Attrs, DType, Dim, Graph, TensorType, ValueId};
@@ -22,6 +23,8 @@ static SCHEMA: Schema = Schema::fusebox("Linear", (2, 5), (1, 1)).with(&[
     ("beta", FLOAT),
     ("granularity", text("row")),
     ("residual_first", int(0)),
+    ("x_scale", FLOAT),
+    ("x_zero_point", INT),
 ]);
 
 /// Positions of the operands, which NormLinear has elsewhere.
@@ -40,9 +43,16 @@ impl Op for Linear {
     }
 
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
-        if !matches!(granularity(cx.attrs), Some("row" | "tensor")) {
-            let expected = "row or tensor".into();
-            return Err(InferError::Attribute { name: "granularity".into(), expected });
+        let wrong = |name: &str, expected: &str| {
+            Err(InferError::Attribute { name: name.into(), expected: expected.into() })
+        };
+        match granularity(cx.attrs) {
+            Some("row" | "tensor") => {}
+            Some("static") if given_levels(cx.attrs).is_some() => {}
+            Some("static") => {
+                return wrong("x_scale", "a float, and x_zero_point from 0 to 255, as granularity is static");
+            }
+            _ => return wrong("granularity", "row, tensor or static"),
         }
         infer_linear(cx, &OPERANDS)
     }
@@ -59,12 +69,17 @@ impl Op for Linear {
         let epilogue = Epilogue::from_attrs(cx.attrs, false).ok()?;
         let mut e = Emit::new(cx, &["x", "w", "w_scale", "bias", "residual"])?;
         let x = e.input(0)?;
-        let by_tensor = granularity(cx.attrs)? == "tensor";
-        let product = if by_tensor && e.ty(OPERANDS.w)?.dtype == DType::I8 {
-            let (w, w_scale) = (e.input(OPERANDS.w)?, e.input(OPERANDS.w_scale)?);
-            emit_matmul_by_tensor(&mut e, x, w, w_scale)
-        } else {
-            emit_product(&mut e, x, &OPERANDS)?
+        let is_int8 = e.ty(OPERANDS.w)?.dtype == DType::I8;
+        let product = match granularity(cx.attrs)? {
+            "tensor" if is_int8 => {
+                let (w, w_scale) = (e.input(OPERANDS.w)?, e.input(OPERANDS.w_scale)?);
+                emit_matmul_by_tensor(&mut e, x, w, w_scale)
+            }
+            "static" if is_int8 => {
+                let (w, w_scale) = (e.input(OPERANDS.w)?, e.input(OPERANDS.w_scale)?);
+                emit_matmul_by_levels(&mut e, x, given_levels(cx.attrs)?, w, w_scale)
+            }
+            _ => emit_product(&mut e, x, &OPERANDS)?,
         };
         let y = emit_epilogue(&mut e, product, epilogue, &OPERANDS);
         Some(e.finish(&[y]))
@@ -79,6 +94,12 @@ fn granularity(attrs: &Attrs) -> Option<&str> {
 /// Whether int8 quantizes x by one range for the whole tensor.
 pub fn is_by_tensor(attrs: &Attrs) -> bool {
     granularity(attrs) == Some("tensor")
+}
+
+/// Scale and zero point of the quantized x where the operator gives them.
+pub fn given_levels(attrs: &Attrs) -> Option<(f32, u8)> {
+    let zero = u8::try_from(attrs.int("x_zero_point")?).ok()?;
+    attrs.float("x_scale").filter(|_| granularity(attrs) == Some("static")).map(|scale| (scale, zero))
 }
 
 /// Types the product and checks its operands.

@@ -8,7 +8,7 @@
 //! `f32(acc)·scale·w_scale`.
 
 use super::emit::Emit;
-use fusebox_ir::{Attrs, DType, OpName, ValueId};
+use fusebox_ir::{Attrs, DType, OpName, Tensor, ValueId};
 
 /// Scale and zero point of values that are quantized together (see the module's formula). A NaN among them makes the
 /// scale NaN, as it does ReduceMin and ReduceMax.
@@ -80,6 +80,23 @@ pub(super) fn emit_matmul_by_tensor(e: &mut Emit<'_>, x: ValueId, w: ValueId, w_
         e.b.node(OpName::onnx("MatMulInteger"), &[Some(rows[0]), Some(w), Some(rows[2])], 1, Attrs::new());
     let real = e.cast(product[0], DType::F32);
     let scale = e.op("Mul", &[rows[1], w_scale]);
+    e.op("Mul", &[real, scale])
+}
+
+/// `x·w` for operands as [`emit_matmul`] takes them, x quantized by a given scale and zero point.
+pub(super) fn emit_matmul_by_levels(
+    e: &mut Emit<'_>,
+    x: ValueId,
+    (scale, zero): (f32, u8),
+    w: ValueId,
+    w_scale: ValueId,
+) -> ValueId {
+    let (scale, zero) = (e.b.f32(scale), e.b.constant(Tensor::scalar(zero)));
+    let q = e.op("QuantizeLinear", &[x, scale, zero]);
+    let product =
+        e.b.node(OpName::onnx("MatMulInteger"), &[Some(q), Some(w), Some(zero)], 1, Attrs::new())[0];
+    let real = e.cast(product, DType::F32);
+    let scale = e.op("Mul", &[scale, w_scale]);
     e.op("Mul", &[real, scale])
 }
 
