@@ -12,6 +12,7 @@ pub mod cache;
 pub mod engine;
 pub mod error;
 pub mod executor;
+mod fold;
 pub mod lower;
 pub mod plan;
 pub mod profile;

@@ -41,8 +41,10 @@ impl Session {
         refuse_unknown(&model.graph, &model.functions)?;
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = if options.threads == 0 { cores().min(MAX_THREADS) } else { options.threads };
+        let mut graph = model.graph.clone();
+        crate::fold::fold(&mut graph, &model.functions, threads);
         let session = Self {
-            executor: Executor::new(model.graph.clone()),
+            executor: Executor::new(graph),
             engine: Engine::new(model.functions.clone().into(), threads, options.isa)?,
         };
         let sizes =

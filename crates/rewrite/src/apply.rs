@@ -319,7 +319,10 @@ fn tuple_outputs(template: &Template) -> u32 {
 /// A value as an attribute of the kind that the operator declares.
 pub(crate) fn attribute(op: &OpName, name: &str, value: &Value) -> Option<Attr> {
     Some(match attributes::spec(op, name)? {
-        AttrSpec::Int(_) => Attr::Int(value.as_int().or_else(|| value.as_bool().map(i64::from))?),
+        AttrSpec::Int(_) => {
+            let whole = || value.as_float().filter(|v| v.fract() == 0.0 && v.abs() < 1e15).map(|v| v as i64);
+            Attr::Int(value.as_int().or_else(|| value.as_bool().map(i64::from)).or_else(whole)?)
+        }
         AttrSpec::Float(_) => Attr::Float(value.as_float()? as f32),
         AttrSpec::Str(_) => match value {
             Value::Str(text) => Attr::from(text.as_str()),

@@ -123,6 +123,12 @@ pub static FUNCTIONS: &[Function] = &[
     },
     Function { name: "max", arity: (1, 1), doc: "largest element of a constant", call: largest },
     Function { name: "min", arity: (1, 1), doc: "smallest element of a constant", call: smallest },
+    Function {
+        name: "moved",
+        arity: (1, 1),
+        doc: "the zero point, in u8, of levels moved from the type of a zero point (u8 or i8) to u8",
+        call: moved,
+    },
     Function { name: "product", arity: (1, 1), doc: "product of a list of sizes", call: product },
     Function { name: "rank", arity: (1, 1), doc: "number of axes", call: rank },
     Function { name: "rep", arity: (2, 2), doc: "a value n times", call: rep },
@@ -421,6 +427,15 @@ fn uniform(egraph: &Egg, args: &[Value]) -> Option<Value> {
     let values = floats(egraph, &args[0])?;
     let first = *values.first()?;
     values.iter().all(|v| v.to_bits() == first.to_bits()).then_some(Value::Float(first))
+}
+
+fn moved(egraph: &Egg, args: &[Value]) -> Option<Value> {
+    let Some(Value::Float(zero)) = uniform(egraph, args) else { return None };
+    match known(egraph, &args[0])?.tensor()?.dtype {
+        DType::U8 => Some(Value::from(zero as i64)),
+        DType::I8 => Some(Value::from(zero as i64 + 128)),
+        _ => None,
+    }
 }
 
 /// Scores below which softmax gives exactly 0 beside any finite score.

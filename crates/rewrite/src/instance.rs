@@ -534,6 +534,9 @@ pub fn random(dtype: DType, sizes: &[usize], positive: bool, seed: u64) -> Optio
     match dtype {
         DType::F32 => Tensor::from_vec(shape, floats(&mut next).iter().map(|v| *v as f32).collect()).ok(),
         DType::F64 => Tensor::from_vec(shape, floats(&mut next)).ok(),
+        DType::F16 => {
+            Tensor::from_vec(shape, floats(&mut next).iter().map(|v| half::f16::from_f64(*v)).collect()).ok()
+        }
         DType::I64 => Tensor::from_vec(shape, (0..count).map(|_| (next() * 2.0) as i64).collect()).ok(),
         DType::I32 => Tensor::from_vec(shape, (0..count).map(|_| (next() * 2.0) as i32).collect()).ok(),
         DType::I8 => {

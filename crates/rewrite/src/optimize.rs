@@ -25,6 +25,9 @@ pub struct Options {
     pub machine: Machine,
     /// Threads for search, hashing and constants. The result does not depend on it.
     pub threads: usize,
+    /// Whether weights that a file stores in integers or halves stay so, read by operators as they were. Else they are
+    /// computed like any constant: then an optimization that wants the numbers themselves finds them.
+    pub keep_stored: bool,
     /// Extract what rules made even where it costs more: tests see each rule's right side this way.
     #[doc(hidden)]
     pub prefer_rewritten: bool,
@@ -33,7 +36,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { limits: Limits::default(), machine: Machine::default(), threads, prefer_rewritten: false }
+        let (limits, machine) = (Limits::default(), Machine::default());
+        Self { limits, machine, threads, keep_stored: true, prefer_rewritten: false }
     }
 }
 
@@ -150,7 +154,15 @@ fn extract(
     let problem = problem(egraph, &roots, &original, &price);
     let solution = solve(&problem, options.limits.kicks);
     assert!(solution.cost <= solution.original, "extraction never returns a costlier program than the input");
-    let source = Source { graph, imported, rules, log, functions, threads: options.threads };
+    let source = Source {
+        graph,
+        imported,
+        rules,
+        log,
+        functions,
+        threads: options.threads,
+        keep_stored: options.keep_stored,
+    };
     emit(&source, &problem, &solution)
 }
 

@@ -15,7 +15,10 @@ impl Pass for Rewrite {
 
     fn run(&self, model: &mut Model, options: &OptimizeOptions, report: &mut Report) -> Result<(), Error> {
         let rules = rules(options)?;
-        let mut how = Options { machine: crate::optimize::machine(&options.sizes), ..Options::default() };
+        // A precision is asked of the numbers, however the file stores them.
+        let keep_stored = options.precision.is_none();
+        let machine = crate::optimize::machine(&options.sizes);
+        let mut how = Options { machine, keep_stored, ..Options::default() };
         if options.threads > 0 {
             how.threads = options.threads;
         }

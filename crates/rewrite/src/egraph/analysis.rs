@@ -226,9 +226,20 @@ fn operator(egraph: &Egg, node: &ENode) -> (Known, bool) {
     let inputs: f64 = data.iter().flatten().map(|k| k.bytes).sum();
     // No folded constant is larger than all constants of the model together: repeated concatenation would double it.
     let largest = inputs.min(facts.tables.constant_bytes() as f64);
-    let foldable = size.is_some_and(|size| size <= largest.max(FREE_BYTES));
+    // What widens each element of a stored tensor once is bounded by the tensor; anything made of it meets `largest`.
+    let widened = if widens(op) { WIDENING * data[0].map_or(0.0, |k| k.bytes) } else { 0.0 };
+    let foldable = size.is_some_and(|size| size <= largest.max(FREE_BYTES).max(widened));
     let constant = pure && foldable && !refused && data.iter().flatten().all(|k| k.constant);
     (Known { outputs, value: None, constant, bytes: size.unwrap_or(0.0) }, refused)
+}
+
+/// Most bytes that an element of half a byte can become.
+const WIDENING: f64 = 16.0;
+
+/// Whether an operator gives one element for each of its first operand, in a type that may be wider.
+pub fn widens(op: &dyn fusebox_ops::Op) -> bool {
+    let schema = op.schema();
+    schema.domain.is_empty() && matches!(schema.name, "DequantizeLinear" | "Cast")
 }
 
 fn argument<'a>(facts: &'a Facts, known: &'a Known) -> Arg<'a> {

@@ -1,7 +1,8 @@
 //! Computes, after extraction, the constants that the chosen program reads, by the reference evaluation.
 //!
 //! Every constant class is computed once, level by level, and dropped after its last reader, so that memory follows what
-//! is live. What would add more than [`ALLOWANCE`] and twice the model's constants stays operators.
+//! is live. What would add more than [`ALLOWANCE`] and twice the model's constants stays operators, and so do stored
+//! weights that would only become wider: a file of integers or halves is not blown up to floats.
 
 use super::Chosen;
 use crate::egraph::analysis::{Egg, compute};
@@ -28,6 +29,7 @@ pub(crate) fn fold(
     roots: &[Id],
     functions: &[Function],
     threads: usize,
+    keep_stored: bool,
 ) -> Folded {
     let mut needed: BTreeSet<Id> = BTreeSet::new();
     let roots: Vec<Id> = roots.iter().map(|r| egraph.find(*r)).collect();
@@ -39,6 +41,9 @@ pub(crate) fn fold(
         let children = chosen.node(id).children.iter().map(|c| egraph.find(*c));
         needed.extend(children.filter(|c| is_folded(egraph, chosen, *c)));
     }
+    if keep_stored {
+        needed = without_stored(egraph, chosen, functions, &needed);
+    }
     let mut left = ALLOWANCE + 2.0 * egraph.analysis.tables.constant_bytes() as f64;
     needed.retain(|id| {
         let bytes = egraph[*id].data.bytes;
@@ -48,6 +53,49 @@ pub(crate) fn fold(
     });
     let work = Work::of(egraph, chosen, &needed, functions);
     work.run(&needed, threads)
+}
+
+/// Constants smaller than this are always computed.
+const WORTH_KEEPING: f64 = 4096.0;
+
+/// What makes so much more of its sources is generated, not stored.
+const MOST_WIDENING: f64 = 16.5;
+
+/// Leaves out classes that hold more bytes than the constants they are made of; what those read takes their place.
+fn without_stored(
+    egraph: &Egg,
+    chosen: &Chosen<'_>,
+    functions: &[Function],
+    needed: &BTreeSet<Id>,
+) -> BTreeSet<Id> {
+    let work = Work::of(egraph, chosen, needed, functions);
+    let mut sources: BTreeMap<Id, f64> = BTreeMap::new();
+    for id in work.levels.iter().flatten() {
+        let read: BTreeSet<Id> = work.operands(*id).into_iter().collect();
+        let bytes = match work.given(*id) {
+            Some(tensor) => tensor.data().len() as f64,
+            None => read.iter().map(|operand| sources[operand]).sum(),
+        };
+        sources.insert(*id, bytes);
+    }
+    let is_kept = |id: &Id| {
+        let bytes = egraph[*id].data.bytes;
+        bytes >= WORTH_KEEPING && bytes > sources[id] && bytes <= MOST_WIDENING * sources[id]
+    };
+    let mut computed = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    let mut stack: Vec<Id> = needed.iter().copied().collect();
+    while let Some(id) = stack.pop() {
+        if !seen.insert(id) {
+            continue;
+        }
+        if is_kept(&id) {
+            stack.extend(work.operands(id).into_iter().filter(|operand| is_folded(egraph, chosen, *operand)));
+        } else {
+            computed.insert(id);
+        }
+    }
+    computed
 }
 
 /// Constant classes to compute: operands first.

@@ -60,6 +60,8 @@ pub(crate) struct Source<'a> {
     pub(crate) log: &'a Log,
     pub(crate) functions: &'a [Function],
     pub(crate) threads: usize,
+    /// Whether constants that are stored narrow stay so.
+    pub(crate) keep_stored: bool,
 }
 
 /// Builds the graph of the chosen program.
@@ -68,7 +70,7 @@ pub(crate) fn emit(source: &Source<'_>, problem: &Problem, solution: &Solution) 
     let chosen = Chosen::new(egraph, problem, solution);
     let class = |v: &ValueId| source.imported.class_of[v.0 as usize].map(|id| egraph.find(id));
     let roots: Vec<Id> = source.graph.outputs.iter().filter_map(class).collect();
-    let folded = fold(egraph, &chosen, &roots, source.functions, source.threads);
+    let folded = fold(egraph, &chosen, &roots, source.functions, source.threads, source.keep_stored);
     let provenance = Provenance::new(egraph, source.graph, source.rules, source.log, &source.imported.nodes);
     let mut emit = Emit {
         source,

@@ -5,7 +5,7 @@
 use crate::egraph::analysis::{Egg, Known};
 use crate::egraph::node::{Code, ENode};
 use fusebox_ir::graph::FUSEBOX;
-use fusebox_ir::{Attrs, OpName, TensorType};
+use fusebox_ir::{Attrs, DType, OpName, TensorType};
 use fusebox_ops::{Cost, Op, Shapes};
 use std::collections::BTreeMap;
 
@@ -51,7 +51,11 @@ impl Machine {
         if is_view(&op.schema().op_name()) {
             return (VIEW, Cost { flops: 0.0, bytes: 0.0 });
         }
-        let flops = if is_slow(&op.schema().op_name()) { cost.flops * SLOWDOWN } else { cost.flops };
+        let flops = match &op.schema().op_name() {
+            name if is_slow(name) => cost.flops * SLOWDOWN,
+            name if multiplies_integers(name, inputs) => cost.flops / SPEEDUP,
+            _ => cost.flops,
+        };
         let seconds = (flops / self.flops).max(cost.bytes / self.bandwidth);
         let picoseconds = (seconds * 1e12).clamp(0.0, 1e18) as u64;
         // On a tie the fused operator wins: it says which weights are packed.
@@ -72,6 +76,15 @@ const SLOWDOWN: f64 = 64.0;
 fn is_slow(op: &OpName) -> bool {
     const SLOW: &[&str] = &["ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"];
     op.domain.is_empty() && SLOW.contains(&&*op.name)
+}
+
+/// How much faster than floats our products of integers run.
+const SPEEDUP: f64 = 3.0;
+
+/// Whether an operator is such a product.
+fn multiplies_integers(op: &OpName, inputs: &[Option<&TensorType>]) -> bool {
+    let is_product = &*op.domain == FUSEBOX && matches!(&*op.name, "Linear" | "NormLinear");
+    is_product && inputs.iter().flatten().any(|ty| ty.dtype == DType::I8)
 }
 
 /// Whether an operator only reinterprets its operand: no element moves.
