@@ -18,14 +18,19 @@ impl Model {
         Self::open_with(path, &LoadOptions::default())
     }
 
-    /// Opens a model file under other limits.
+    /// Opens a model file under other limits. Sizes that the file declares of computed values and that its operators
+    /// contradict are replaced by what they compute, as other runtimes do.
     ///
     /// # Errors
     /// As [`Model::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, Error> {
         let path = path.as_ref();
         let at = |source| Error::Open { path: path.to_owned(), source: Box::new(source) };
-        fusebox_onnx::load(path, options).map(Self).map_err(at)
+        let mut model = fusebox_onnx::load(path, options).map_err(at)?;
+        if options.upgrade {
+            fusebox_ops::reconcile(&mut model.graph, &model.functions);
+        }
+        Ok(Self(model))
     }
 
     /// Takes the weights that lie in a mapped file out of memory. They are read again when they are looked at.

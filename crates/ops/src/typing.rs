@@ -93,19 +93,32 @@ impl<'a> Typer<'a> {
     /// The contradiction, with the node.
     pub fn node(&mut self, id: NodeId) -> Result<bool, TypeError> {
         let at = |source| TypeError { node: self.graph.describe(id), source };
+        let Some(results) = self.outputs(id)? else { return Ok(false) };
+        for (slot, inferred) in self.graph.node(id).outputs.iter().zip(results) {
+            let Some(value) = *slot else { continue };
+            let index = value.0 as usize;
+            self.types[index] = refine(&self.types[index], &inferred.ty).map_err(at)?;
+            self.keep_dims(value, inferred.dims);
+        }
+        Ok(true)
+    }
+
+    /// What the operator of a node gives, whatever is declared; `None` when it is unknown.
+    ///
+    /// # Errors
+    /// The contradiction, with the node.
+    pub(crate) fn outputs(&self, id: NodeId) -> Result<Option<Vec<Inferred>>, TypeError> {
         let fresh = || {
             self.fresh.set(self.fresh.get() + 1);
             Dim::symbol(format!("_{}_{}", id.0, self.fresh.get()))
         };
-        let node = self.graph.node(id);
-        let Some(results) = self.infer(node, &fresh).map_err(at)? else { return Ok(false) };
-        for (slot, inferred) in node.outputs.iter().zip(results) {
-            let Some(value) = *slot else { continue };
-            let index = value.0 as usize;
-            self.types[index] = refine(&self.types[index], &inferred.ty).map_err(at)?;
-            self.dims[index] = inferred.dims.filter(|d| d.len() <= MAX_DIMS);
-        }
-        Ok(true)
+        let at = |source| TypeError { node: self.graph.describe(id), source };
+        self.infer(self.graph.node(id), &fresh).map_err(at)
+    }
+
+    /// Remembers the elements of a value when they are few.
+    pub(crate) fn keep_dims(&mut self, value: ValueId, dims: Option<Vec<Dim>>) {
+        self.dims[value.0 as usize] = dims.filter(|d| d.len() <= MAX_DIMS);
     }
 
     fn infer(&self, node: &Node, fresh: &dyn Fn() -> Dim) -> Result<Option<Vec<Inferred>>, InferError> {
