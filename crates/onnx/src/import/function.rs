@@ -60,6 +60,7 @@ impl Importer<'_> {
         function.carried.extend(docs.map(|d| carry("attribute_proto", d)));
         function.defaults = self.read_defaults(defaults, &label)?;
         function.graph = self.read_body(body, label)?;
+        function.opsets.clone_from(&self.opsets);
         Ok(function)
     }
 

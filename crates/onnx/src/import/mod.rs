@@ -121,6 +121,8 @@ impl<'a> Importer<'a> {
         model.carried.extend(carry_unknown(&proto));
         // Before IR version 4 every initializer had to be listed as an input without being one.
         model.graph = self.read_graph(graph, proto.ir_version < 4)?;
+        // With those that nodes turned out to need.
+        model.opsets.clone_from(&self.opsets);
         for index in 0..proto.functions.len() {
             model.functions.push(self.read_function(&mut proto, index)?);
         }

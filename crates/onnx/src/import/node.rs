@@ -3,7 +3,7 @@
 use super::graph::{Frame, describe, resolve};
 use super::{ImportError, Importer, tensor};
 use crate::entries::{carry, carry_unknown, pairs};
-use fusebox_ir::{Attr, Attrs, Carried, Node, OpName, Region, Type};
+use fusebox_ir::{Attr, Attrs, Carried, Node, OpName, OpsetImport, Region, Type};
 use onnx_ir::{AttributeProto, AttributeType, GraphProto, NodeProto, TensorProto};
 
 /// Where an attribute stands, for messages.
@@ -49,12 +49,18 @@ impl Importer<'_> {
         Ok(node)
     }
 
-    /// A node's domain must be imported, or a function of the model must define the operator.
-    fn check_domain(&self, op: &OpName, label: &str) -> Result<(), ImportError> {
+    /// A node's domain must be imported, or a function of the model must define the operator. Operators of other
+    /// domains that the table knows are taken in their first version, as ONNX Runtime does: tools that insert them
+    /// forget the import.
+    fn check_domain(&mut self, op: &OpName, label: &str) -> Result<(), ImportError> {
         let plain = |domain: &str| if domain == "ai.onnx" { String::new() } else { domain.to_owned() };
         let imported = self.opsets.iter().any(|import| plain(&import.domain) == *op.domain);
         let key = (op.domain.to_string(), op.name.to_string());
         if imported || self.functions.contains(&key) {
+            return Ok(());
+        }
+        if !op.domain.is_empty() && fusebox_ops::op(op).is_some() {
+            self.opsets.push(OpsetImport { domain: op.domain.to_string(), version: 1 });
             return Ok(());
         }
         let domain = if op.domain.is_empty() { "ai.onnx".into() } else { op.domain.to_string() };

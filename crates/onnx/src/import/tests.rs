@@ -103,6 +103,14 @@ fn opsets_must_be_declared_once() {
 }
 
 #[test]
+fn operators_of_known_domains_need_no_import() {
+    let mut gelu = node("Gelu", &["x"], &["y"]);
+    gelu.domain = "com.microsoft".into();
+    let read = read(&model(graph(vec![gelu], &["x"], &["y"]))).unwrap();
+    assert!(read.opsets.contains(&OpsetImport { domain: "com.microsoft".into(), version: 1 }));
+}
+
+#[test]
 fn opsets_beyond_the_table_are_refused_on_upgrade() {
     let mut newer = ModelProto { graph: Some(graph(vec![], &["x"], &["x"])).into(), ..ModelProto::default() };
     import_opset(&mut newer, "", 1000);
