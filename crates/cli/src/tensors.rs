@@ -160,7 +160,11 @@ pub(crate) fn write_npz(path: &Path, tensors: &[(String, Tensor)]) -> Result<(),
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let mut file = builder.tempfile_in(folder).map_err(fault)?;
     let mut writer = NpzWriter::new(&mut file);
-    for (name, tensor) in tensors {
+    for (index, (name, tensor)) in tensors.iter().enumerate() {
+        // A model may list an output twice; it is one value.
+        if tensors[..index].iter().any(|(other, _)| other == name) {
+            continue;
+        }
         add(&mut writer, name, tensor).map_err(|error| match error {
             Some(error) => fault(std::io::Error::other(error)),
             None => Failure::usage(

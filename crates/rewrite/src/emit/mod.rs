@@ -339,10 +339,15 @@ impl Emit<'_> {
     }
 
     /// Every output of the graph keeps its name; one whose value has another name already, or is an input or a
-    /// constant, is pinned by an Identity.
+    /// constant, is pinned by an Identity. An output that is listed twice stays one value.
     fn outputs(&mut self) {
         let old = self.source.graph;
-        for output in &old.outputs {
+        for (position, output) in old.outputs.iter().enumerate() {
+            let before = old.outputs[..position].iter().position(|other| other == output);
+            if let Some(listed) = before.and_then(|before| self.out.outputs.get(before).copied()) {
+                self.out.outputs.push(listed);
+                continue;
+            }
             let class = self.source.imported.class_of[output.0 as usize].map(|id| self.egraph.find(id));
             let value = class.and_then(|c| self.value_of.get(&c).copied());
             let Some(value) = value else { continue };

@@ -1,0 +1,38 @@
+//! Files that are odd but valid, as tools leave them: they are optimized and verified like any other.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use fusebox::verification::{VerifyOptions, verify_optimized};
+use fusebox::{Model, OptimizeOptions, Tensor};
+use fusebox_ir::{Attrs, Builder, DType, Dim, Graph, TensorType};
+
+fn passes(graph: Graph) -> Model {
+    let model = Model::from(fusebox_ir::Model { graph, ..fusebox_ir::Model::default() });
+    let (optimized, _) = fusebox::optimize(&model, &OptimizeOptions::default()).unwrap();
+    let verification = verify_optimized(&model, &optimized, &VerifyOptions::default()).unwrap();
+    assert!(verification.compared() && verification.passed(), "{:?}", verification.note);
+    optimized
+}
+
+#[test]
+fn an_output_may_be_listed_twice() {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::known(DType::F32, &[2, 4]));
+    let y = b.op("Relu", &[x]);
+    let mut graph = b.finish(&[y, y]);
+    graph.value_mut(y).name = "y".into();
+    let optimized = passes(graph);
+    assert_eq!(optimized.graph.outputs.len(), 2);
+    assert_eq!(optimized.graph.outputs[0], optimized.graph.outputs[1]);
+}
+
+#[test]
+fn sizes_of_other_names_may_have_to_agree() {
+    let mut b = Builder::new();
+    let boxes =
+        b.input("boxes", TensorType::new(DType::F32, [Dim::known(1), Dim::symbol("m"), Dim::known(4)]));
+    let scores = b.input("scores", TensorType::new(DType::F32, [Dim::symbol("rows"), Dim::known(1)]));
+    let shape = b.constant(Tensor::vector(vec![1i64, 1, -1]));
+    let scores = b.op_with("Reshape", &[scores, shape], Attrs::new());
+    let kept = b.op("NonMaxSuppression", &[boxes, scores]);
+    passes(b.finish(&[kept]));
+}
