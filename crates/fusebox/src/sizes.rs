@@ -11,8 +11,9 @@ use std::sync::Arc;
 /// Sizes of symbolic dims by name.
 pub type Sizes = BTreeMap<Arc<str>, i64>;
 
-/// Sizes to try for dims that were not given, after the preferred one.
-const CANDIDATES: &[i64] = &[128, 64, 32, 16, 8, 4, 2, 1, 224, 256, 512];
+/// Sizes to try for dims that were not given, after the preferred one. The last are for sounds, whose convolutions take
+/// in hundreds of samples.
+const CANDIDATES: &[i64] = &[128, 64, 32, 16, 8, 4, 2, 1, 224, 256, 512, 1024, 4096, 16384];
 
 /// Preferred sizes for dims that were not given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,8 +168,9 @@ pub(crate) fn sums(graph: &Graph) -> Vec<Sum> {
 
 fn guess_one(graph: &Graph, symbol: &str, preferred: Preferred) -> i64 {
     let lower = symbol.to_lowercase();
-    let is_batch_name = lower.contains("batch") || matches!(&*lower, "n" | "b" | "bs" | "num_samples");
-    if is_batch_name || only_leads(graph, symbol) {
+    // Names that also stand for a length.
+    let may_be_batch = matches!(&*lower, "n" | "b" | "bs" | "num_samples") && leads(graph, symbol);
+    if lower.contains("batch") || may_be_batch || only_leads(graph, symbol) {
         return preferred.batch;
     }
     if is_image_side(graph, symbol) {
@@ -185,6 +187,11 @@ fn image_shapes(graph: &Graph) -> impl Iterator<Item = &[Dim]> {
 
 fn shapes(graph: &Graph) -> impl Iterator<Item = &[Dim]> {
     graph.inputs.iter().filter_map(|id| graph.value(*id).ty.tensor()?.shape.as_deref())
+}
+
+/// Whether the symbol is the first axis of some input.
+fn leads(graph: &Graph, symbol: &str) -> bool {
+    shapes(graph).any(|shape| shape.first().is_some_and(|dim| dim.as_symbol() == Some(symbol)))
 }
 
 /// Whether the symbol is the first axis of every input that has it, and another axis follows.
@@ -273,6 +280,13 @@ mod tests {
     fn batch_is_one_and_the_rest_128() {
         let sizes = choose(&model(dims(), None), &Sizes::new(), Preferred::default()).unwrap();
         assert_eq!(sizes, Sizes::from([("batch".into(), 1), ("seq".into(), 128)]));
+    }
+
+    #[test]
+    fn n_is_a_batch_only_where_it_leads() {
+        let sized = |dims| choose(&model(dims, None), &Sizes::new(), Preferred::default()).unwrap()["n"];
+        assert_eq!(sized([Dim::symbol("n"), Dim::known(1), Dim::known(4)]), 1);
+        assert_eq!(sized([Dim::symbol("batch"), Dim::known(1), Dim::symbol("n")]), 128);
     }
 
     #[test]

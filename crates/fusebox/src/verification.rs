@@ -157,7 +157,8 @@ pub(crate) fn verify_written(
 }
 
 /// Small inputs that a model can be evaluated on, with what the reference makes of them. Two samples of different
-/// length catch what mixes them up; a model that is fixed to one sample inside gets one.
+/// length catch what mixes them up; a model that is fixed to one sample inside gets one, and one
+/// whose inputs must agree in sizes of different names (boxes and their scores) gets equal ones.
 ///
 /// # Errors
 /// An input that cannot be drawn, or the node that fails.
@@ -187,8 +188,8 @@ pub fn evaluated(model: &Model, options: &VerifyOptions) -> Result<(Inputs, Vec<
 }
 
 /// Batch and other sizes to try: some models are fixed to one sample inside, some have tables that are shorter than
-/// what two free sizes add up to.
-const ATTEMPTS: &[(i64, i64)] = &[(2, 16), (1, 16), (2, 4), (1, 4), (1, 1)];
+/// what two free sizes add up to, and boxes are as many as their scores.
+const ATTEMPTS: &[(i64, i64)] = &[(2, 16), (1, 16), (2, 4), (1, 4), (1, 1), (16, 16)];
 
 /// Why a model has no reference evaluation at all, when that is what an error says.
 fn cannot_be_evaluated(error: &Error) -> Option<String> {
