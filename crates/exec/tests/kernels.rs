@@ -207,3 +207,22 @@ fn positions_of_extrema() {
 }",
     );
 }
+
+#[test]
+fn convolutions_over_volumes() {
+    for (attrs, sizes) in [
+        ("pads=[1, 1, 1, 1, 1, 1]", [2, 4, 4, 5, 6]),
+        ("dilations=[2, 1, 1], pads=[2, 0, 0, 1, 0, 0]", [2, 4, 3, 3, 4]),
+        ("strides=[2, 2, 1]", [2, 4, 1, 2, 4]),
+    ] {
+        let values: Vec<String> =
+            (0..4 * 3 * 27).map(|i| format!("{:?}", (i * 7 % 19) as f32 * 0.1 - 0.9)).collect();
+        let [n, o, d, h, w] = sizes;
+        check(&format!(
+            "graph (%0: f32[2, 3, 4, 5, 6]) -> (%1) {{
+  %1 = Conv[{attrs}](%0, f32[4, 3, 3, 3, 3]{{{}}}, f32[4]{{1.0, 2.0, -3.0, 0.5}}) : f32[{n}, {o}, {d}, {h}, {w}]
+}}",
+            values.join(", ")
+        ));
+    }
+}

@@ -10,6 +10,7 @@ use fusebox_kernels::gemm::{Precision, Residual, ResidualOrder, Source};
 use fusebox_kernels::pool::Window;
 use fusebox_kernels::{Span, SpecError};
 use fusebox_ops::fused::Epilogue;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub(super) static ROWS: &[Row] = &[Row::fusebox("Conv", fused), Row::onnx("Conv", plain)];
@@ -52,8 +53,10 @@ fn convolve(cx: &mut Lower<'_>, id: NodeId, site: &Site) -> Result {
     let input = cx.input(id, 0);
     let (_, dims) = cx.sizes(output);
     let rank = dims.len();
-    if input.dtype != DType::F32 || !(3..=4).contains(&rank) || input.is_empty() || dims.contains(&0) {
-        return Ok(Lowered::Declined("convolution kernels take f32 images of one or two dimensions".into()));
+    if input.dtype != DType::F32 || !(3..=5).contains(&rank) || input.is_empty() || dims.contains(&0) {
+        return Ok(Lowered::Declined(
+            "convolution kernels take f32 images of one to three dimensions".into(),
+        ));
     }
     let Some(weight) = node.input(1).and_then(|w| cx.constant(w)) else {
         return Ok(Lowered::Declined("the weights are computed at run time".into()));
@@ -65,9 +68,18 @@ fn convolve(cx: &mut Lower<'_>, id: NodeId, site: &Site) -> Result {
     };
     let groups = usize::try_from(node.attrs.int_or("group", 1)).unwrap_or(0);
     let spatial = windows(&node.attrs, &input.dims()[2..], &dims[2..], &weight.shape()[2..]);
-    let Some((spatial, geometry)) = spatial.and_then(|s| geometry(&s).map(|g| (s, g))) else {
-        return Ok(Lowered::Declined("kernel, strides, pads or dilations do not fit the image".into()));
-    };
+    let unfit = || Lowered::Declined("kernel, strides, pads or dilations do not fit the image".into());
+    let Some(spatial) = spatial else { return Ok(unfit()) };
+    if rank == 5 {
+        if groups != 1 {
+            return Ok(Lowered::Declined("volumes in groups have no kernel".into()));
+        }
+        let Some(weights) = pack(cx, weight, 1, ImageLayout::Nhwc { pixel_stride: 0 })? else {
+            return Ok(Lowered::Declined(format!("weights of {} have no kernel", weight.dtype())));
+        };
+        return super::volume::convolve(cx, id, site, (weights, bias), &spatial);
+    }
+    let Some(geometry) = geometry(&spatial) else { return Ok(unfit()) };
     if super::depthwise::applies(weight, input.dims()[1], groups) {
         return super::depthwise::convolve(cx, id, site, (weight, bias.as_deref()), &spatial);
     }
@@ -84,7 +96,7 @@ fn convolve(cx: &mut Lower<'_>, id: NodeId, site: &Site) -> Result {
     push(cx, id, spec, input, site, &dims)
 }
 
-fn push(
+pub(super) fn push(
     cx: &mut Lower<'_>,
     id: NodeId,
     mut spec: ConvSpec,
@@ -126,7 +138,7 @@ pub(super) fn channels_last(rank: usize) -> Vec<usize> {
     std::iter::once(0).chain(2..rank).chain([1]).collect()
 }
 
-fn geometry(windows: &[Window]) -> Option<Geometry> {
+pub(super) fn geometry(windows: &[Window]) -> Option<Geometry> {
     let (height, width) = match windows {
         [width] => (Window::NONE, *width),
         [height, width] => (*height, *width),
@@ -192,22 +204,33 @@ fn pack(
     let shape = match weight.shape() {
         [o, i, w] => [*o, *i, 1, *w],
         [o, i, h, w] => [*o, *i, *h, *w],
+        [o, i, d, h, w] => [*o, i * d, *h, *w],
         _ => return Ok(None),
     };
+    let volume = <[usize; 5]>::try_from(weight.shape()).ok();
     let order = match layout {
         ImageLayout::Nhwc { .. } => DepthOrder::ChannelsLast,
         ImageLayout::Nchw => DepthOrder::ChannelsFirst,
     };
     let wrong = |e: fusebox_ir::tensor::TensorError| SpecError { reason: e.to_string() };
-    let form = format!("conv.{precision}.{shape:?}.{groups}.{order:?}");
+    let rank = weight.shape().len();
+    let form = format!("conv{rank}.{precision}.{shape:?}.{groups}.{order:?}");
     let packed = cx.weights.get(weight, &form, |weight| {
         let pack = |source: Source<'_>| PackedConv::pack_in_order(precision, shape, groups, source, order);
         let packed = match precision {
-            Precision::F16 => pack(Source::F16(&weight.elements().map_err(wrong)?)),
-            Precision::Bf16 => pack(Source::Bf16(&weight.elements().map_err(wrong)?)),
-            _ => pack(Source::F32(&weight.elements().map_err(wrong)?)),
+            Precision::F16 => pack(Source::F16(&ordered(weight.elements().map_err(wrong)?, volume))),
+            Precision::Bf16 => pack(Source::Bf16(&ordered(weight.elements().map_err(wrong)?, volume))),
+            _ => pack(Source::F32(&ordered(weight.elements().map_err(wrong)?, volume))),
         };
         packed.map_err(|e| SpecError { reason: e.to_string() })
     });
     packed.map(Some)
+}
+
+/// Weights in the order that the kernel packs: those of volumes with the depth among the channels.
+fn ordered<T: Copy>(weights: Cow<'_, [T]>, volume: Option<[usize; 5]>) -> Cow<'_, [T]> {
+    match volume {
+        Some(shape) => Cow::Owned(super::volume::depth_first(&weights, shape)),
+        None => weights,
+    }
 }

@@ -21,6 +21,7 @@ mod recurrent;
 mod reduce;
 mod resize;
 mod transposed;
+mod volume;
 
 use crate::view::{BufferId, Place, View};
 use crate::weights::Weights;
