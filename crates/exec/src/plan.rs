@@ -79,6 +79,7 @@ pub fn compile(
     needed: &[NodeId],
     engine: &Engine,
 ) -> Result<Plan, ExecError> {
+    check_outputs(graph, needed)?;
     check_sizes(graph, constants, needed)?;
     let mut cx = Lower::new(graph, constants, &engine.weights, &engine.functions, engine.isa);
     let inputs: Vec<Option<View>> = graph.inputs.iter().map(|id| declare_input(&mut cx, *id)).collect();
@@ -207,6 +208,19 @@ fn is_small(steps: &[StepInfo], program: &Program, threads: usize) -> bool {
     let work: f64 = steps.iter().map(|s| s.cost.flops / SPEED.0 + s.cost.bytes / SPEED.1).sum();
     let phases: usize = program.steps().iter().map(|step| step.phases()).sum();
     work * (1.0 - 1.0 / threads.max(1) as f64) < WAKE + MEET * phases as f64
+}
+
+/// Refuses nodes that ask for outputs which their operator does not have: nothing would ever write them.
+fn check_outputs(graph: &Graph, needed: &[NodeId]) -> Result<(), ExecError> {
+    for id in needed {
+        let node = graph.node(*id);
+        let most = fusebox_ops::op(&node.op).map_or(usize::MAX, |op| op.schema().outputs.1);
+        if node.outputs.len() > most {
+            let reason = format!("it has {} outputs, {} gives {most}", node.outputs.len(), node.op);
+            return Err(ExecError::Lowering { node: graph.describe(*id), reason });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses tensors so large that computing their byte size would overflow or exceed the arena's limit.

@@ -181,6 +181,13 @@ fn rule_files() {
         assert!(last.ends_with("exit code 3\n"), "{last}");
         assert!(last.contains(&format!("{name}.rules:")), "no place in {last}");
     }
+    let deep = format!("rule a.b : exact\n  why \"x\"\n  example ?x: f32[b, 4]\n  {}", "Neg(".repeat(20_000));
+    desk.put("deep.rules", deep.as_bytes());
+    desk.put("binary.rules", b"# not text\n  \xff\xfe");
+    for name in ["deep", "binary"] {
+        said.push(desk.run(&format!("rules check {name}.rules")));
+        assert!(said.last().is_some_and(|last| last.ends_with("exit code 3\n")), "{said:?}");
+    }
     said.push(desk.run("optimize model.onnx -o out.onnx --rules absent.rules"));
     assert!(!desk.files().contains(&"out.onnx".to_owned()));
     settings().bind(|| insta::assert_snapshot!("bad-rules", said.join("\n")));

@@ -60,14 +60,16 @@ pub struct RuleError {
 impl RuleError {
     /// An error at a place of a source.
     pub fn new(source: &Source, span: Span, reason: impl Into<String>) -> Box<Self> {
+        let code = shown(&source.text, &span);
+        let length = span.len().min(code.len().saturating_sub(span.start)).max(1);
         Box::new(Self {
             file: source.name.to_string(),
             line: source.line(span.start),
             column: source.column(span.start),
             reason: reason.into(),
             help: None,
-            code: NamedSource::new(&*source.name, source.text.to_string()),
-            span: (span.start, span.end.saturating_sub(span.start).max(1)).into(),
+            code: NamedSource::new(&*source.name, code),
+            span: (span.start, length).into(),
         })
     }
 
@@ -77,6 +79,21 @@ impl RuleError {
         self.help = Some(help.into());
         self
     }
+}
+
+/// Bytes of a line behind the place that are shown.
+const MAX_SHOWN: usize = 120;
+
+/// The text as a report shows it: a very long line ends soon after the place, and nothing follows it.
+fn shown(text: &str, span: &Span) -> String {
+    let rest = text.get(span.start..).unwrap_or_default();
+    let line = rest.split('\n').next().unwrap_or_default();
+    if line.len() <= 4 * MAX_SHOWN {
+        return text.to_owned();
+    }
+    let most = span.len().clamp(MAX_SHOWN, 3 * MAX_SHOWN);
+    let end = (0..=most).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}…", &text[..span.start + end])
 }
 
 /// Result of reading rules.
