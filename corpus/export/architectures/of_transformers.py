@@ -54,6 +54,18 @@ WINDOWS = {"image_size": 64, "embed_dim": 32, "depths": [2, 2], "num_heads": [2,
 PIXELS = (Input("pixel_values", ("batch", 3, 64, 64)),)
 GPT2 = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64, "n_inner": 128}
 GQA = {"num_key_value_heads": 2}
+PROPHET = {"num_encoder_layers": 2, "num_decoder_layers": 2, "num_encoder_attention_heads": 4, "vocab_size": 96}
+PROPHET |= {"num_decoder_attention_heads": 4, "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "use_cache": False}
+PROPHET |= {"max_position_embeddings": 64, "pad_token_id": 0, "decoder_start_token_id": 2, "ngram": 2}
+LED = {key: value for key, value in PAIR.items() if key != "max_position_embeddings"}
+LED |= {"max_encoder_position_embeddings": 64, "max_decoder_position_embeddings": 64, "attention_window": 4}
+FSMT = PAIR | {"langs": ["en", "de"], "src_vocab_size": 96, "tgt_vocab_size": 96}
+HIFIGAN = {"model_in_dim": 20, "upsample_initial_channel": 32, "upsample_rates": [4, 4], "upsample_kernel_sizes": [8, 8]}
+DAC = {"encoder_hidden_size": 8, "downsampling_ratios": [2, 4], "decoder_hidden_size": 32, "upsampling_ratios": [4, 2]}
+DAC |= {"n_codebooks": 2, "codebook_size": 32, "codebook_dim": 4, "hidden_size": 32}
+SERIES = {"num_input_channels": 3, "context_length": 64, "patch_length": 8, "patch_stride": 8, "prediction_length": 16}
+MIXER = SERIES | {"d_model": 16, "num_layers": 2}
+SERIES |= {"d_model": 32, "num_attention_heads": 4, "ffn_dim": 64, "num_hidden_layers": 2}
 
 ARCHITECTURES = [
     _encoder("bert", "BertModel"),
@@ -138,4 +150,52 @@ ARCHITECTURES = [
     _of(
         "encodec", "EncodecModel", "audio", (Input("input_values", ("batch", 1, 1600)),), num_filters=8, hidden_size=32
     ),
+    _encoder("camembert", "CamembertForTokenClassification"),
+    _encoder("ernie", "ErnieModel", use_task_id=True),
+    _encoder("nystromformer", "NystromformerModel", num_landmarks=4, segment_means_seq_len=4),
+    _encoder("layoutlm", "LayoutLMModel"),
+    _encoder("fnet", "FNetModel"),
+    _encoder("megatron_bert", "MegatronBertModel"),
+    _encoder("rembert", "RemBertModel", input_embedding_size=32),
+    _encoder("xlm_roberta_xl", "XLMRobertaXLModel"),
+    _decoder("olmo", "OlmoForCausalLM", **GQA),
+    _decoder("gemma", "GemmaForCausalLM", **GQA, head_dim=16),
+    _decoder("gemma3_text", "Gemma3ForCausalLM", **GQA, head_dim=16, query_pre_attn_scalar=16, sliding_window=6),
+    _decoder("persimmon", "PersimmonForCausalLM"),
+    _decoder("gpt_bigcode", "GPTBigCodeForCausalLM", **GPT2),
+    _decoder("codegen", "CodeGenForCausalLM", **GPT2, rotary_dim=8),
+    _decoder("xglm", "XGLMForCausalLM", d_model=64, num_layers=2, attention_heads=4, ffn_dim=128),
+    _decoder("biogpt", "BioGptForCausalLM"),
+    _decoder("starcoder2", "Starcoder2ForCausalLM", **GQA),
+    _decoder("nemotron", "NemotronForCausalLM", **GQA),
+    _decoder("glm", "GlmForCausalLM", **GQA, head_dim=16),
+    _decoder("smollm3", "SmolLM3ForCausalLM", **GQA),
+    _decoder("ctrl", "CTRLModel", n_embd=64, n_layer=2, n_head=4, n_positions=64, dff=128),
+    _decoder("rwkv", "RwkvForCausalLM", attention_hidden_size=64, context_length=64),
+    _decoder("mamba2", "Mamba2ForCausalLM", state_size=8, num_heads=8, head_dim=16, n_groups=1, chunk_size=8),
+    _decoder("recurrent_gemma", "RecurrentGemmaForCausalLM", lru_width=64, attention_window_size=8),
+    _pair("blenderbot", "BlenderbotForConditionalGeneration", **PAIR, forced_eos_token_id=2),
+    _pair("prophetnet", "ProphetNetModel", hidden_size=64, **(PROPHET | SPECIAL)),
+    _pair("led", "LEDModel", **LED),
+    _pair("fsmt", "FSMTModel", **(FSMT | SPECIAL)),
+    _vision("dinov2_registers", "Dinov2WithRegistersModel", patch_size=16, num_register_tokens=2),
+    _vision("deit_hf", "DeiTForImageClassification", patch_size=16),
+    _vision("data2vec_vision", "Data2VecVisionModel", patch_size=16, use_relative_position_bias=True),
+    _vision("ijepa", "IJepaModel", patch_size=16),
+    _vision("clip_vision", "CLIPVisionModel", patch_size=16),
+    _of("poolformer_hf", "PoolFormerModel", "vit", PIXELS, **STAGES),
+    _of("regnet_hf", "RegNetModel", "cnn", PIXELS, embedding_size=16, **STAGES),
+    _of("pvt_hf", "PvtModel", "vit", PIXELS, image_size=64, num_attention_heads=[1, 2, 4, 4], **STAGES),
+    _of("mobilevitv2", "MobileViTV2Model", "vit", PIXELS, image_size=64, n_attn_blocks=[1, 1, 1]),
+    _of("swin2sr", "Swin2SRForImageSuperResolution", "vit", PIXELS, **WINDOWS, upscale=2),
+    _of("focalnet_hf", "FocalNetModel", "vit", PIXELS, image_size=64, embed_dim=16, depths=[1, 1, 1, 1]),
+    _of("superpoint", "SuperPointForKeypointDetection", "detection", PIXELS, encoder_hidden_sizes=[16, 16, 32, 32]),
+    _of("vitdet", "VitDetModel", "vit", PIXELS, **SMALL, image_size=64, window_block_indices=[0], window_size=3),
+    _of("unispeech", "UniSpeechModel", "audio", SAMPLES, **SPEECH),
+    _of("data2vec_audio", "Data2VecAudioModel", "audio", SAMPLES, **SPEECH, mask_time_prob=0.0),
+    _of("sew_d", "SEWDModel", "audio", SAMPLES, **SPEECH, squeeze_factor=2),
+    _of("hifigan", "SpeechT5HifiGan", "audio", (Input("spectrogram", ("batch", "seq", 20)),), **HIFIGAN),
+    _of("dac", "DacModel", "audio", (Input("input_values", ("batch", 1, 640)),), **DAC),
+    _of("patchtst", "PatchTSTForPrediction", "encoder", (Input("past_values", ("batch", 64, 3)),), **SERIES),
+    _of("patchtsmixer", "PatchTSMixerForPrediction", "encoder", (Input("past_values", ("batch", 64, 3)),), **MIXER),
 ]
