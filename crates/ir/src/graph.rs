@@ -410,6 +410,11 @@ impl Graph {
             .sum()
     }
 
+    /// Whether the file refers to constants by name besides reading them: scales of quantization annotations.
+    pub fn refers_by_name(&self) -> bool {
+        self.carried.iter().any(|part| part.field == "quantization_annotation")
+    }
+
     /// Puts the nodes in topological order and drops holes and values that nothing refers to. Returns, for each old
     /// value, its new id.
     ///
@@ -425,6 +430,11 @@ impl Graph {
             node.reads()
                 .chain(node.outputs.iter().flatten().copied())
                 .for_each(|v| used[v.0 as usize] = true);
+        }
+        if self.refers_by_name() {
+            for (used, value) in used.iter_mut().zip(&self.values) {
+                *used |= value.constant.is_some() && !value.name.is_empty();
+            }
         }
         let mut map = vec![None; self.values.len()];
         let mut values = Vec::new();

@@ -24,6 +24,8 @@ pub enum QuantRole {
         /// Axis of the weights that indexes output channels; negative counts from the back.
         channel_axis: i64,
     },
+    /// Multiplies by weights in every step of a sequence, a state that the step before made: no precision is lowered.
+    Recurrent,
     /// Only moves elements: keeps whatever precision its input has.
     Moves,
     /// Needs f32: normalisations, softmax, reductions, everything else.

@@ -99,6 +99,8 @@ pub fn apply(graph: &mut Graph, options: &PrecisionOptions) -> PrecisionReport {
                 site.and_then(|site| if excluded { Err(Refusal::Excluded) } else { Ok(site) })
                     .and_then(|site| lower(graph, id, &site, options, &mut done))
             }
+            QuantRole::Recurrent if excluded => Err(Refusal::Excluded),
+            QuantRole::Recurrent => Err(Refusal::Recurrent),
             _ if op.is("Gather") && options.precision.scheme().narrows_tables() => match table(graph, node) {
                 Some(_) if excluded => Err(Refusal::Excluded),
                 Some(table) => lower_table(graph, id, table, options, &mut done),

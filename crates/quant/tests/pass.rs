@@ -96,3 +96,17 @@ fn excluded_and_noisy_layers_keep_their_precision() {
     );
     assert!(report.refused().any(|(_, why)| matches!(why, Refusal::Noise { .. })));
 }
+
+#[test]
+fn recurrent_layers_are_named_with_the_reason() {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::known(DType::F32, &[2, 1, 4]));
+    let w = b.constant(Tensor::from_vec(vec![1, 12, 4], noise(48, 1)).unwrap());
+    let r = b.constant(Tensor::from_vec(vec![1, 12, 3], noise(36, 2)).unwrap());
+    let attrs = Attrs::new().with("hidden_size", 3);
+    let y = b.node(OpName::onnx("LSTM"), &[Some(x), Some(w), Some(r)], 1, attrs)[0];
+    let mut graph = b.finish(&[y]);
+    let report = apply(&mut graph, &PrecisionOptions::new(Precision::Int8));
+    assert_eq!((report.lowered(), report.layers.len()), (0, 1));
+    assert_eq!(report.refused().next().unwrap().1, &Refusal::Recurrent);
+}

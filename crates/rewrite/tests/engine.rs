@@ -209,3 +209,45 @@ fn bodies_of_regions_are_rewritten_too() {
         assert_eq!(ops(&region.graph), ["Exp"], "{}", region.name);
     }
 }
+
+/// A convolution of weights that are stored as i8, whose scales a quantization annotation names.
+fn stored() -> Graph {
+    let mut b = Builder::new();
+    let x = b.input("x", f32s(&["1", "32", "8", "8"]));
+    let w = b.constant(random(DType::I8, &[64, 32, 3, 3], false, 1).expect("i8"));
+    let s = b.constant(random(DType::F32, &[64], true, 2).expect("f32"));
+    let real = b.op_with("DequantizeLinear", &[w, s], Attrs::new().with("axis", 0));
+    let y = b.op("Conv", &[x, real]);
+    let mut graph = b.finish(&[y]);
+    graph.add_constant("x_scale", Tensor::scalar(0.5f32));
+    let field = "quantization_annotation".into();
+    graph.carried.push(fusebox_ir::Carried { field, bytes: vec![] });
+    graph
+}
+
+fn constant_bytes(graph: &Graph) -> usize {
+    graph.values().filter_map(|(_, value)| value.constant.as_ref()).map(|tensor| tensor.data().len()).sum()
+}
+
+#[test]
+fn stored_weights_stay_as_they_are_unless_their_numbers_are_wanted() {
+    let mut graph = stored();
+    let before = constant_bytes(&graph);
+    optimize(&mut graph, &[], &RuleSet::builtin(), &Options::default()).expect("optimizes");
+    assert!(constant_bytes(&graph) <= before);
+    let options = Options { keep_stored: false, ..Options::default() };
+    optimize(&mut graph, &[], &RuleSet::builtin(), &options).expect("optimizes");
+    assert!(constant_bytes(&graph) > 3 * before);
+}
+
+#[test]
+fn constants_that_annotations_name_stay() {
+    let held = |graph: &Graph| graph.values().any(|(_, value)| value.name == "x_scale");
+    let mut graph = stored();
+    optimize(&mut graph, &[], &RuleSet::builtin(), &Options::default()).expect("optimizes");
+    assert!(held(&graph));
+    let mut graph = stored();
+    graph.carried.clear();
+    optimize(&mut graph, &[], &RuleSet::builtin(), &Options::default()).expect("optimizes");
+    assert!(!held(&graph));
+}

@@ -109,8 +109,7 @@ fn read_values(graph: &Graph) -> Vec<bool> {
     let mut read = vec![false; graph.value_count()];
     let reads = graph.nodes().flat_map(|(_, node)| node.reads());
     reads.chain(graph.outputs.iter().copied()).for_each(|v| read[v.0 as usize] = true);
-    if graph.carried.iter().any(|part| part.field == "quantization_annotation") {
-        // Annotations refer to scales by name only.
+    if graph.refers_by_name() {
         graph.values().filter(|(_, v)| !v.name.is_empty()).for_each(|(id, _)| read[id.0 as usize] = true);
     }
     read

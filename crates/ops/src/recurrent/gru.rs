@@ -5,7 +5,7 @@
 
 use super::layer::{self, Direction, Kind, State};
 use crate::attributes::{FLOAT, INT, OTHER, int, text};
-use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
+use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::versions::refuse;
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 
@@ -52,6 +52,10 @@ impl Op for Gru {
 
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
         layer::infer(cx, &KIND)
+    }
+
+    fn quant_role(&self) -> QuantRole {
+        QuantRole::Recurrent
     }
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {

@@ -5,7 +5,7 @@
 
 use super::layer::{self, Direction, Kind, State};
 use crate::attributes::{FLOAT, INT, OTHER, int, text};
-use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
+use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 
 static SCHEMA: Schema = Schema::onnx("LSTM", &[1, 7, 14, 22], (3, 8), (0, 3)).with(&[
@@ -53,6 +53,10 @@ impl Op for Lstm {
 
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
         layer::infer(cx, &KIND)
+    }
+
+    fn quant_role(&self) -> QuantRole {
+        QuantRole::Recurrent
     }
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {

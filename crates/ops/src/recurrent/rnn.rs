@@ -4,7 +4,7 @@
 
 use super::layer::{self, Direction, Kind, State};
 use crate::attributes::{FLOAT, INT, OTHER, int, text};
-use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
+use crate::op::{Edit, Eval, Infer, Inferred, Op, QuantRole, Schema};
 use crate::{Datum, EvalError, InferError, Shapes, VersionError};
 
 static SCHEMA: Schema = Schema::onnx("RNN", &[1, 7, 14, 22], (3, 6), (0, 2)).with(&[
@@ -35,6 +35,10 @@ impl Op for Rnn {
 
     fn infer(&self, cx: &Infer<'_>) -> Result<Vec<Inferred>, InferError> {
         layer::infer(cx, &KIND)
+    }
+
+    fn quant_role(&self) -> QuantRole {
+        QuantRole::Recurrent
     }
 
     fn eval(&self, cx: &Eval<'_>) -> Result<Vec<Datum>, EvalError> {

@@ -75,6 +75,9 @@ pub enum Refusal {
         /// SQNR asked for.
         least: f64,
     },
+    /// Rounding would add up over the steps of a sequence.
+    #[error("its weights multiply a state that each step makes from the last, so recurrent layers stay f32")]
+    Recurrent,
     /// The user excluded it.
     #[error("excluded by name")]
     Excluded,

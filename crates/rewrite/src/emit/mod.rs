@@ -92,6 +92,7 @@ pub(crate) fn emit(source: &Source<'_>, problem: &Problem, solution: &Solution) 
     }
     emit.outputs();
     emit.vanished();
+    emit.named_constants();
     Emitted { graph: emit.out, sites: emit.sites }
 }
 
@@ -387,6 +388,22 @@ impl Emit<'_> {
             let sources = self.provenance.names(&chain);
             let name = self.provenance.label(*id);
             self.sites.entry(rule).or_default().push(Site { node: name, op: old.op.to_string(), sources });
+        }
+    }
+
+    /// Constants that nothing reads, where the file may refer to them by name.
+    fn named_constants(&mut self) {
+        let old = self.source.graph;
+        if !old.refers_by_name() {
+            return;
+        }
+        let readers = old.readers();
+        let held: BTreeSet<String> = self.out.values().map(|(_, value)| value.name.clone()).collect();
+        for (id, value) in old.values() {
+            let is_idle = readers[id.0 as usize].is_empty() && !old.outputs.contains(&id);
+            if value.constant.is_some() && is_idle && !value.name.is_empty() && !held.contains(&value.name) {
+                self.out.add_value(Value { producer: None, ..value.clone() });
+            }
         }
     }
 
