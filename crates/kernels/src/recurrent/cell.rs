@@ -3,8 +3,10 @@
 //! Refuses to know where a tile comes from. All slices of a tile have one length: rows of a common stride.
 
 use super::{Cell, Direction};
-use crate::math::{Activation, Lane, LaneVisitor, map_in_place};
-use pulp::Simd;
+use crate::isa::Level;
+use crate::lanes::map_lanes;
+use crate::math::{Activation, Lane, LaneVisitor};
+use pulp::{Simd, WithSimd};
 
 /// A tile after its products; `stride` elements per row.
 pub(super) struct Tile<'a> {
@@ -32,20 +34,88 @@ impl<S: Simd> LaneVisitor<S> for Lanes<'_, S> {
     type Output = ();
     #[inline(always)]
     fn visit(self, f: impl Lane<S>) {
-        map_in_place(self.0, self.1, |x| f.apply(x));
+        let Self(_, values) = self;
+        map_lanes!(S, self.0, values, x => f.apply(x));
     }
 }
 
-#[inline(always)]
-fn activate<S: Simd>(simd: S, clip: Option<f32>, function: Activation, values: &mut [f32]) {
-    if let Some(limit) = clip {
-        Activation::Clip { lo: -limit, hi: limit }.visit(simd, Lanes(simd, values));
+struct Activate<'a>(Activation, &'a mut [f32]);
+
+impl WithSimd for Activate<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        self.0.visit(simd, Lanes(simd, self.1));
     }
-    function.visit(simd, Lanes(simd, values));
+}
+
+/// What is done to four slices of one length: plain loops, which vectorise under the features of the level.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// `c = b·a + d·c; a = c`: old cell, forget gate, candidate, input gate. Both become the new cell.
+    Remember,
+    /// `a = a·b`.
+    Scale,
+    /// `a = 1 − b`.
+    Complement,
+    /// `a = (1 − b)·c + b·a`: old state, update gate, candidate.
+    Blend,
+    /// `a = b·a + c`: candidate's product, reset gate, candidate's input.
+    Reset,
+}
+
+struct Combine<'a> {
+    rule: Rule,
+    a: &'a mut [f32],
+    b: &'a [f32],
+    c: &'a mut [f32],
+    d: &'a [f32],
+}
+
+impl WithSimd for Combine<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { rule, a, b, c, d } = self;
+        match rule {
+            Rule::Remember => {
+                for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
+                    *c = b * *a + d * *c;
+                    *a = *c;
+                }
+            }
+            Rule::Scale => {
+                for (a, b) in a.iter_mut().zip(b) {
+                    *a *= b;
+                }
+            }
+            Rule::Complement => {
+                for (a, b) in a.iter_mut().zip(b) {
+                    *a = 1.0 - b;
+                }
+            }
+            Rule::Blend => {
+                for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
+                    *a = (1.0 - b) * *c + b * *a;
+                }
+            }
+            Rule::Reset => {
+                for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
+                    *a = b * *a + *c;
+                }
+            }
+        }
+    }
+}
+
+fn activate(level: Level, clip: Option<f32>, function: Activation, values: &mut [f32]) {
+    if let Some(limit) = clip {
+        level.dispatch(Activate(Activation::Clip { lo: -limit, hi: limit }, values));
+    }
+    level.dispatch(Activate(function, values));
 }
 
 /// `gate += weights[neuron]·memory` in every row.
-#[inline(always)]
 fn peep(gate: &mut [f32], memory: &[f32], weights: &[f32], stride: usize) {
     for (gate, memory) in gate.chunks_exact_mut(stride).zip(memory.chunks_exact(stride)) {
         for ((gate, memory), weight) in gate.iter_mut().zip(memory).zip(weights) {
@@ -55,15 +125,28 @@ fn peep(gate: &mut [f32], memory: &[f32], weights: &[f32], stride: usize) {
 }
 
 impl Tile<'_> {
-    #[inline(always)]
-    fn lstm<S: Simd>(self, simd: S, couples: bool) {
+    /// Activations and gates.
+    pub(super) fn finish(self, level: Level) {
+        match (self.cell, self.part) {
+            (Cell::Lstm { couples }, _) => self.lstm(level, couples),
+            (Cell::Gru { linear_before_reset: true }, _) => self.gru_after_product(level),
+            (Cell::Gru { .. }, 0) => self.gru_gates(level),
+            (Cell::Gru { .. }, _) => self.gru_state(level),
+            (Cell::Rnn, _) => {
+                activate(level, self.clip, self.direction.functions[0], self.gates);
+                self.memory.copy_from_slice(self.gates);
+            }
+        }
+    }
+
+    fn lstm(self, level: Level, couples: bool) {
         let (direction, first, width) = (self.direction, self.first, self.width);
         let peepholes = [0, 1, 2].map(|gate| {
             let all = direction.peepholes.as_ref()?;
             Some(&all[gate * (all.len() / 3) + first..][..width])
         });
         let (length, stride, clip) = (self.memory.len(), self.stride, self.clip);
-        let functions = &self.direction.functions;
+        let functions = &direction.functions;
         let (input, rest) = self.gates.split_at_mut(length);
         let (output, rest) = rest.split_at_mut(length);
         let (forget, candidate) = rest.split_at_mut(length);
@@ -71,89 +154,63 @@ impl Tile<'_> {
         if let Some(weights) = peepholes[0] {
             peep(input, self.memory, weights, stride);
         }
-        activate(simd, clip, functions[0], input);
+        activate(level, clip, functions[0], input);
         if couples {
-            forget.iter_mut().zip(&*input).for_each(|(forget, input)| *forget = 1.0 - input);
+            level.dispatch(Combine { rule: Rule::Complement, a: forget, b: input, c: &mut [], d: &[] });
         } else {
             if let Some(weights) = peepholes[2] {
                 peep(forget, self.memory, weights, stride);
             }
-            activate(simd, clip, functions[0], forget);
+            activate(level, clip, functions[0], forget);
         }
-        activate(simd, clip, functions[1], candidate);
-        for (((cell, forget), input), candidate) in
-            self.memory.iter_mut().zip(&*forget).zip(&*input).zip(candidate)
-        {
-            *candidate = *forget * *cell + *input * *candidate;
-            *cell = *candidate;
-        }
+        activate(level, clip, functions[1], candidate);
+        level.dispatch(Combine { rule: Rule::Remember, a: self.memory, b: forget, c: candidate, d: input });
         if let Some(weights) = peepholes[1] {
             peep(output, self.memory, weights, stride);
         }
-        activate(simd, clip, functions[0], output);
-        activate(simd, clip, functions[2], self.memory);
-        self.memory.iter_mut().zip(&*output).for_each(|(cell, output)| *cell *= output);
+        activate(level, clip, functions[0], output);
+        activate(level, clip, functions[2], self.memory);
+        level.dispatch(Combine { rule: Rule::Scale, a: self.memory, b: output, c: &mut [], d: &[] });
     }
 
-    /// Update and reset gates; the third slice becomes the state as far as it is kept.
-    #[inline(always)]
-    fn gru_gates<S: Simd>(self, simd: S) {
+    /// Update and reset gates; the second slice becomes the state as far as it is kept.
+    fn gru_gates(self, level: Level) {
         let length = self.memory.len();
-        let (update, rest) = self.gates.split_at_mut(length);
-        let (reset, _) = rest.split_at_mut(length);
-        activate(simd, self.clip, self.direction.functions[0], update);
-        activate(simd, self.clip, self.direction.functions[0], reset);
-        reset.iter_mut().zip(&*self.memory).for_each(|(reset, old)| *reset *= old);
+        let both = &mut self.gates[..2 * length];
+        activate(level, self.clip, self.direction.functions[0], both);
+        level.dispatch(Combine {
+            rule: Rule::Scale,
+            a: &mut both[length..],
+            b: self.memory,
+            c: &mut [],
+            d: &[],
+        });
     }
 
     /// The new state from an update gate and a candidate's sum.
-    #[inline(always)]
-    fn gru_state<S: Simd>(self, simd: S) {
+    fn gru_state(self, level: Level) {
         let length = self.memory.len();
         let (update, rest) = self.gates.split_at_mut(length);
-        let (_, rest) = rest.split_at_mut(length);
-        let candidate = &mut rest[..length];
-        activate(simd, self.clip, self.direction.functions[1], candidate);
-        for ((state, update), candidate) in self.memory.iter_mut().zip(&*update).zip(&*candidate) {
-            *state = (1.0 - update) * candidate + update * *state;
-        }
+        let candidate = &mut rest[length..2 * length];
+        activate(level, self.clip, self.direction.functions[1], candidate);
+        level.dispatch(Combine { rule: Rule::Blend, a: self.memory, b: update, c: candidate, d: &[] });
     }
 
     /// The reset gate scales the product with the state.
-    #[inline(always)]
-    fn gru_after_product<S: Simd>(self, simd: S) {
+    fn gru_after_product(self, level: Level) {
         let (length, stride) = (self.memory.len(), self.stride);
-        let (update, rest) = self.gates.split_at_mut(length);
-        let (reset, rest) = rest.split_at_mut(length);
+        let (both, rest) = self.gates.split_at_mut(2 * length);
         let (candidate, input) = rest.split_at_mut(length);
-        activate(simd, self.clip, self.direction.functions[0], update);
-        activate(simd, self.clip, self.direction.functions[0], reset);
+        activate(level, self.clip, self.direction.functions[0], both);
         if let Some(bias) = &self.direction.reset_bias {
             let bias = &bias[self.first..][..self.width];
             for row in candidate.chunks_exact_mut(stride) {
-                row.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+                for (sum, bias) in row.iter_mut().zip(bias) {
+                    *sum += bias;
+                }
             }
         }
-        for ((candidate, reset), input) in candidate.iter_mut().zip(&*reset).zip(&*input) {
-            *candidate = *reset * *candidate + input;
-        }
-        self.gru_state(simd);
-    }
-}
-
-impl pulp::WithSimd for Tile<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        match (self.cell, self.part) {
-            (Cell::Lstm { couples }, _) => self.lstm(simd, couples),
-            (Cell::Gru { linear_before_reset: true }, _) => self.gru_after_product(simd),
-            (Cell::Gru { .. }, 0) => self.gru_gates(simd),
-            (Cell::Gru { .. }, _) => self.gru_state(simd),
-            (Cell::Rnn, _) => {
-                activate(simd, self.clip, self.direction.functions[0], self.gates);
-                self.memory.copy_from_slice(self.gates);
-            }
-        }
+        level.dispatch(Combine { rule: Rule::Reset, a: candidate, b: &both[length..], c: input, d: &[] });
+        self.gru_state(level);
     }
 }

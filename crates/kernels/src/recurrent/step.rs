@@ -358,7 +358,7 @@ impl RecurrentStep {
             let memory_part = if matches!(self.cell, Cell::Lstm { .. }) { 2 } else { old };
             self.load_kept(memory, place, memory_part, kept);
             let used = self.sums(memory, place, part, gates);
-            self.level.dispatch(CellTile {
+            CellTile {
                 cell: self.cell,
                 clip: self.clip,
                 direction: &self.directions[place.direction],
@@ -368,7 +368,8 @@ impl RecurrentStep {
                 gates: &mut gates[..used * length],
                 memory: &mut *kept,
                 part,
-            });
+            }
+            .finish(self.level);
             match self.cell {
                 Cell::Lstm { .. } => self.store(memory, place, kept, Some(&gates[3 * length..])),
                 Cell::Gru { linear_before_reset: false } if part == 0 => {
