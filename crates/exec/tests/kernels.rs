@@ -226,3 +226,31 @@ fn convolutions_over_volumes() {
         ));
     }
 }
+
+#[test]
+fn elements_and_tuples_address_rows() {
+    check(
+        "graph (%0: f32[3, 4, 2], %1: f32[2, 2, 2]) -> (%2, %3, %4) {
+  %2 = GatherElements[axis=1](%0, i64[3, 2, 2]{0, 3, -1, 2, 1, 1, 2, 0, 3, 3, -4, 1}) : f32[3, 2, 2]
+  %3 = GatherElements[axis=-1](%0, i32[2, 2, 1]{0, 1, -1, 0}) : f32[2, 2, 1]
+  %4 = GatherElements(%1, i64[2, 1, 2]{0, 1, -1, 0}) : f32[2, 1, 2]
+}",
+    );
+    check(
+        "graph (%0: f32[3, 4, 2]) -> (%1, %2, %3, %4) {
+  %1 = GatherND(%0, i64[2, 2]{0, 3, -1, 1}) : f32[2, 2]
+  %2 = GatherND(%0, i64[1, 2, 3]{0, 3, 1, 2, -2, 0}) : f32[1, 2]
+  %3 = GatherND[batch_dims=1](%0, i64[3, 2, 1]{0, 3, -1, 1, 2, 2}) : f32[3, 2, 2]
+  %4 = GatherND[batch_dims=2](%0, i32[3, 4, 1]{0, 1, -1, 1, 0, 0, 1, 1, 0, 1, 0, 1}) : f32[3, 4]
+}",
+    );
+    // Rows that meet: the last one stays, or all are added.
+    check(
+        "graph (%0: f32[3, 4], %1: f32[3, 4], %2: f32[2, 3]) -> (%3, %4, %5, %6) {
+  %3 = ScatterND(%0, i64[3, 1]{2, 0, 2}, %1) : f32[3, 4]
+  %4 = ScatterND[reduction=\"add\"](%0, i64[3, 1]{2, -3, 2}, %1) : f32[3, 4]
+  %5 = ScatterElements[axis=1](%0, i64[2, 3]{0, 3, 0, -1, 1, 1}, %2) : f32[3, 4]
+  %6 = ScatterElements[axis=0, reduction=\"add\"](%0, i32[2, 3]{0, 2, 0, -1, 1, 0}, %2) : f32[3, 4]
+}",
+    );
+}

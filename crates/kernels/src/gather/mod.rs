@@ -4,10 +4,13 @@
 //! row `indices[i]` at `i`; a negative index counts from the end. An index out of range fails the run and names itself.
 //! Copying is the C library's; there is nothing to vectorise here, hence one row beside the reference.
 
+mod addressed;
 mod portable;
 mod reference;
 #[cfg(test)]
 mod tests;
+
+pub use addressed::{AddressedGather, AddressedScatter, Addresses, Meeting};
 
 use crate::arena::{Memory, Span};
 use crate::element::Element;
@@ -102,6 +105,43 @@ enum IndexSource {
     I64(Source<i64>),
 }
 
+impl IndexSource {
+    fn new(element: Element, indices: Operand, count: usize) -> Result<Self, SpecError> {
+        Ok(match element {
+            Element::I32 => Self::I32(Source::new(indices, count, "gather indices")?),
+            Element::I64 => Self::I64(Source::new(indices, count, "gather indices")?),
+            other => {
+                return Err(SpecError::new(format!("gather indices are {}, i32 or i64 exist", other.name())));
+            }
+        })
+    }
+
+    fn span(&self) -> Option<Span> {
+        match self {
+            Self::I32(source) => source.span(),
+            Self::I64(source) => source.span(),
+        }
+    }
+
+    /// Some of the indices.
+    ///
+    /// # Safety
+    /// They are among those that `new` checked, and nothing writes them while the slice lives.
+    unsafe fn slice<'a>(&self, memory: &Memory<'a>, first: usize, count: usize) -> Indices<'a> {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            match self {
+                Self::I32(list) => {
+                    Indices::I32(std::slice::from_raw_parts(list.locate(memory).add(first), count))
+                }
+                Self::I64(list) => {
+                    Indices::I64(std::slice::from_raw_parts(list.locate(memory).add(first), count))
+                }
+            }
+        }
+    }
+}
+
 /// A [`GatherSpec`] ready to run.
 pub struct GatherStep {
     outer: usize,
@@ -131,13 +171,7 @@ impl GatherStep {
         };
         let table = Source::new(table, bytes(extent)?, "gather table in bytes")?;
         let target = Target::new(target, bytes(count)?, "gather target in bytes")?;
-        let indices = match index_element {
-            Element::I32 => IndexSource::I32(Source::new(indices, count, "gather indices")?),
-            Element::I64 => IndexSource::I64(Source::new(indices, count, "gather indices")?),
-            other => {
-                return Err(SpecError::new(format!("gather indices are {}, i32 or i64 exist", other.name())));
-            }
-        };
+        let indices = IndexSource::new(index_element, indices, count)?;
         let chunk = (TILE_BYTES / row.max(1)).clamp(1, count.max(1));
         Ok(Self { outer, extent, row, count, table, indices, target, chunk, isa, kernel })
     }
@@ -149,11 +183,7 @@ unsafe impl Step for GatherStep {
         format!("gather.{}", self.isa)
     }
     fn reads(&self) -> Vec<Span> {
-        let indices = match &self.indices {
-            IndexSource::I32(source) => source.span(),
-            IndexSource::I64(source) => source.span(),
-        };
-        self.table.span().into_iter().chain(indices).collect()
+        self.table.span().into_iter().chain(self.indices.span()).collect()
     }
     fn writes(&self) -> Vec<Span> {
         vec![self.target.span()]
@@ -169,14 +199,7 @@ unsafe impl Step for GatherStep {
         // SAFETY: the operands hold outer · extent rows and count indices, and nothing writes them now.
         let (table, indices) = unsafe {
             let table = std::slice::from_raw_parts(self.table.locate(memory).add(outer * block), block);
-            let indices = match &self.indices {
-                IndexSource::I32(list) => {
-                    Indices::I32(std::slice::from_raw_parts(list.locate(memory).add(start), count))
-                }
-                IndexSource::I64(list) => {
-                    Indices::I64(std::slice::from_raw_parts(list.locate(memory).add(start), count))
-                }
-            };
+            let indices = self.indices.slice(memory, start, count);
             (table, indices)
         };
         // SAFETY: these rows of the target belong to this tile.

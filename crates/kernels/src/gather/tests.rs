@@ -73,3 +73,59 @@ proptest! {
         }
     }
 }
+
+/// Tables of `[5, 7, row]` bytes and lists of pairs of indices.
+fn pairs(count: usize, row: usize, indices: Span) -> Addresses {
+    Addresses {
+        list: crate::Layout { dims: vec![count], strides: vec![0], offset: 0 },
+        axes: vec![(5, 7), (7, 1)],
+        rows: 35,
+        row_bytes: row,
+        index_element: Element::I64,
+        indices: indices.into(),
+    }
+}
+
+proptest! {
+    #[test]
+    fn tuples_address_rows(
+        picks in prop::collection::vec((-5_i64..5, -7_i64..7), 1..60),
+        row in 1_usize..12,
+        threads in 1_usize..4,
+    ) {
+        let flat: Vec<i64> = picks.iter().flat_map(|(a, b)| [*a, *b]).collect();
+        let place = |(a, b): &(i64, i64)| (a.rem_euclid(5) * 7 + b.rem_euclid(7)) as usize;
+        let table: Vec<u8> = (0..35 * row).map(|i| (i * 31 % 251) as u8).collect();
+        let rows: Vec<u8> = (0..picks.len() * row).map(|i| (i * 17 % 253) as u8).collect();
+        let mut fixture = Fixture::default();
+        let spans = [fixture.input(&table), fixture.input(&rows)];
+        let indices = fixture.input(&flat);
+        let (gathered, scattered) = (fixture.output::<u8>(rows.len()), fixture.output::<u8>(table.len()));
+        let gather = AddressedGather::new(pairs(picks.len(), row, indices), spans[0].into(), gathered).unwrap();
+        let expected: Vec<u8> = picks.iter().flat_map(|pick| table[place(pick) * row..][..row].to_vec()).collect();
+        let arena = fixture.try_run(gather, threads).unwrap();
+        prop_assert_eq!(arena.bytes(gathered), &expected[..]);
+        let (list, meeting) = (pairs(picks.len(), row, indices), Meeting::Replace);
+        let scatter =
+            AddressedScatter::new(list, meeting, spans[0].into(), spans[1].into(), scattered).unwrap();
+        let mut expected = table.clone();
+        for (number, pick) in picks.iter().enumerate() {
+            expected[place(pick) * row..][..row].copy_from_slice(&rows[number * row..][..row]);
+        }
+        let arena = fixture.try_run(scatter, threads).unwrap();
+        prop_assert_eq!(arena.bytes(scattered), &expected[..]);
+    }
+}
+
+#[test]
+fn tuples_out_of_range_are_named() {
+    let mut fixture = Fixture::default();
+    let table = fixture.input(&[0_u8; 35]);
+    let indices = fixture.input(&[0_i64, 1, 4, 7]);
+    let target = fixture.output::<u8>(2);
+    let gather = AddressedGather::new(pairs(2, 1, indices), table.into(), target).unwrap();
+    let error = fixture.try_run(gather, 1).err().unwrap().to_string();
+    assert_eq!(error, "step 0: gather: index 7 at position 3 is outside -7..7");
+    let short = Addresses { rows: 34, ..pairs(2, 1, indices) };
+    assert!(AddressedGather::new(short, table.into(), target).err().unwrap().reason.contains("reach row 35"));
+}
