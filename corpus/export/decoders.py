@@ -9,7 +9,6 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,7 +197,7 @@ def outputs(family: Family, form: str) -> list[str]:
     ]
 
 
-def wrapped(family: Family, form: str):  # noqa: ANN201
+def wrapped(family: Family, form: str):
     import torch
     import transformers
     from torch import nn
@@ -220,7 +219,7 @@ def wrapped(family: Family, form: str):  # noqa: ANN201
             torch.manual_seed(0)
             self.lm = getattr(transformers, family.model)(config).eval()
 
-        def forward(self, *values):  # noqa: ANN002, ANN202
+        def forward(self, *values):
             given = dict(zip(names, values, strict=True))
             past = [value for name, value in given.items() if name.startswith("past")]
             given = {
@@ -255,7 +254,7 @@ def wrapped(family: Family, form: str):  # noqa: ANN201
     return Step().eval()
 
 
-def sample(dims: tuple, kind: str):  # noqa: ANN201
+def sample(dims: tuple, kind: str):
     import torch
 
     sizes = {
@@ -326,7 +325,7 @@ def merge(first: Path, past: Path, path: Path) -> None:
             initializers.append(copy)
         outer = {value.name for value in model.graph.input}
 
-        def renamed(graph, rename=rename, outer=outer, prefix=prefix) -> None:  # noqa: ANN001
+        def renamed(graph, rename=rename, outer=outer, prefix=prefix) -> None:
             for node in graph.node:
                 node.input[:] = [
                     rename.get(n, n if n in outer or not n else f"{prefix}/{n}")
@@ -385,7 +384,7 @@ def merge(first: Path, past: Path, path: Path) -> None:
         value.name: value for model in whole.values() for value in model.graph.input
     }
 
-    def free(name: str, like) -> onnx.ValueInfoProto:  # noqa: ANN001
+    def free(name: str, like) -> onnx.ValueInfoProto:
         dims = len(like.type.tensor_type.shape.dim)
         what = [f"{name}_dim_{i}" for i in range(dims)]
         known = {"logits": ["batch_size", "decoder_sequence_length", VOCABULARY]}

@@ -11,6 +11,7 @@ pub mod broadcast;
 pub mod cost;
 pub mod datum;
 pub mod error;
+pub mod explicit;
 mod forms;
 pub mod fused;
 pub mod inference;

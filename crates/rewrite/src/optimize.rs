@@ -13,7 +13,7 @@ use crate::extract::solve::solve;
 use crate::report::{Fired, Report, Totals};
 use crate::set::RuleSet;
 use egg::Id;
-use fusebox_ir::{Function, Graph, NodeId, TensorType, Type};
+use fusebox_ir::{Function, Graph, Node, NodeId, TensorType, Type};
 use std::collections::HashMap;
 
 /// How to optimize.
@@ -93,12 +93,14 @@ fn run(
     let outcome = saturate(&mut imported.egraph, rules, &options.limits, size, options.threads, &mut log)?;
     let emitted = extract(&graph, &imported, &log, functions, rules, options);
     let mut new = emitted.graph;
+    fusebox_ops::infer_graph(&mut new, functions)
+        .map_err(|source| RewriteError::Type { when: "after rewriting", source })?;
+    let is_ours = |node: &Node| node.metadata.iter().any(|(key, _)| key == provenance::RULES);
+    fusebox_ops::explicit::explicit_sizes(&mut new, is_ours);
     new.compact().map_err(|_| RewriteError::Verify {
         when: "after rewriting",
         source: fusebox_ir::VerifyError::Cycle { node: "of the extracted program".into() },
     })?;
-    fusebox_ops::infer_graph(&mut new, functions)
-        .map_err(|source| RewriteError::Type { when: "after rewriting", source })?;
     report.after = totals(&new, &options.machine);
     report.limits = outcome.limits;
     report.phases = outcome.phases;

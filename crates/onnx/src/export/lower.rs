@@ -235,7 +235,23 @@ impl Lowering {
             Target::OnnxRuntime => fusebox_ops::Target::OnnxRuntime { opset },
             Target::Fusebox | Target::Onnx => fusebox_ops::Target::Onnx { opset },
         };
-        known.body(&Body { attrs: &node.attrs, inputs: &types, outputs: node.outputs.len(), target })
+        let mut body =
+            known.body(&Body { attrs: &node.attrs, inputs: &types, outputs: node.outputs.len(), target })?;
+        // Runtimes refuse -1 where the axis beside it is an empty batch; a body that cannot be typed keeps it.
+        let mut typed = body.clone();
+        if fusebox_ops::infer_graph(&mut typed, &[]).is_ok() {
+            fusebox_ops::explicit::explicit_sizes(&mut typed, |_| true);
+            for id in body.node_ids() {
+                let target = typed.node(id).inputs.get(1).copied().flatten();
+                if typed.node(id).inputs != body.node(id).inputs
+                    && let Some(target) = target
+                {
+                    let constant = typed.value(target).clone();
+                    body.node_mut(id).inputs[1] = Some(body.add_value(constant));
+                }
+            }
+        }
+        Some(body)
     }
 
     /// Name of the function with this body, made when there is none yet.

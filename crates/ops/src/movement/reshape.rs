@@ -100,7 +100,11 @@ fn target_shape(
         ([_, _, ..], _) => return Err(InferError::shape(format!("{} has -1 twice", show(target)))),
         ([axis], total) => {
             shape[*axis] = Dim::known(1);
-            let rest = product(&shape);
+            let (mut total, mut rest) = (total, product(&shape));
+            if let (Some(0), Some(from)) = (rest.value(), &x.shape) {
+                (total, rest) =
+                    beside_copies(from, &shape, |axis| !allow_zero && target[axis].value() == Some(0));
+            }
             shape[*axis] = match total {
                 Some(total) if rest.value() != Some(0) => quotient(&total, &rest, x, target)?,
                 _ => (cx.fresh)(),
@@ -119,6 +123,16 @@ fn target_shape(
     Ok(shape)
 }
 
+/// Elements of the input and of the new shape without the axes that the new shape copies: what decides -1 where one of
+/// these is empty, which any size would fit.
+fn beside_copies(from: &[Dim], to: &[Dim], is_copy: impl Fn(usize) -> bool) -> (Option<Dim>, Dim) {
+    let product = |dims: &[Dim]| {
+        let left = dims.iter().enumerate().filter(|(axis, _)| *axis >= to.len() || !is_copy(*axis));
+        left.fold(Dim::known(1), |product, (_, dim)| product.mul(dim))
+    };
+    (Some(product(from)), product(to))
+}
+
 fn quotient(total: &Dim, rest: &Dim, x: &TensorType, target: &[Dim]) -> Result<Dim, InferError> {
     if let (Some(a), Some(b)) = (total.value(), rest.value())
         && a % b != 0
@@ -130,6 +144,8 @@ fn quotient(total: &Dim, rest: &Dim, x: &TensorType, target: &[Dim]) -> Result<D
 }
 
 /// Output shape of known sizes.
+///
+/// Where an empty axis is copied, -1 is what it would be for other sizes of that axis: an empty batch keeps its width.
 ///
 /// # Errors
 /// When the element counts differ or the target is malformed.
@@ -145,9 +161,14 @@ pub(crate) fn resolve(shape: &[usize], target: &[i64], allow_zero: bool) -> Resu
         });
     }
     if let Some(axis) = open {
-        let total = element_count(shape).ok_or_else(wrong)?;
-        let rest = element_count(&sizes).filter(|rest| *rest != 0 && total % rest == 0).ok_or_else(wrong)?;
-        sizes[axis] = total / rest;
+        let is_copy = |axis: usize| !allow_zero && target.get(axis) == Some(&0);
+        let beside = |sizes: &[usize]| -> Vec<usize> {
+            let left = sizes.iter().enumerate().filter(|(axis, _)| !is_copy(*axis));
+            left.map(|(_, size)| *size).collect()
+        };
+        let total = element_count(&beside(shape)).ok_or_else(wrong)?;
+        let rest = element_count(&beside(&sizes)).filter(|rest| *rest != 0 && total % rest == 0);
+        sizes[axis] = total / rest.ok_or_else(wrong)?;
     }
     if element_count(&sizes) == element_count(shape) { Ok(sizes) } else { Err(wrong()) }
 }
@@ -174,6 +195,25 @@ mod tests {
         let empty = t::<f32>(&[0, 3], &[]);
         let allow = Attrs::new().with("allowzero", 1);
         assert_eq!(run(&Reshape, &allow, &[empty, target(&[3, 0])]).shape(), [3, 0]);
+    }
+
+    #[test]
+    fn an_empty_batch_keeps_its_width() {
+        let x = symbolic(DType::F32, &[0.into(), 5.into(), 6.into()]);
+        for (to, expected) in
+            [([0, 0, 3, -1], [0, 5, 3, 2]), ([0, -1, 3, 2], [0, 5, 3, 2]), ([-1, 5, 2, 3], [0, 5, 2, 3])]
+        {
+            let empty = t::<f32>(&[0, 5, 6], &[]);
+            assert_eq!(run(&Reshape, &Attrs::new(), &[empty, target(&to)]).shape(), expected, "{to:?}");
+            let dims = to.map(Dim::known);
+            let shape = symbolic(DType::I64, &[4.into()]);
+            let typed = infer_one(&Reshape, &Attrs::new(), &[(&x, None), (&shape, Some(&dims))]).unwrap();
+            assert_eq!(typed.ty.tensor().unwrap().sizes().unwrap(), expected, "{to:?}");
+        }
+        // Nothing says what -1 is where the empty axis is not copied.
+        let allow = Attrs::new().with("allowzero", 1);
+        let refused = refusal(&Reshape, &allow, &[t::<f32>(&[0, 6], &[]), target(&[-1, 0])]);
+        assert!(refused.contains("cannot be reshaped"), "{refused}");
     }
 
     #[test]
