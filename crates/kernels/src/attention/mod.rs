@@ -3,10 +3,11 @@
 //! Contract: `softmax(cap(scale·q·kᵀ) + mask)·v` per head over operands whose head vectors are contiguous and whose
 //! batches, heads and rows have strides of their own, so merged `[B, S, H·D]` tensors are read and written in place.
 //! Phase 0 packs k (transposed) and v into 16-wide panels; phase 1 runs tiles of one head × a block of queries through
-//! the GEMM micro-kernels. A row without a finite largest score is NaN, as ONNX's softmax makes it, or zero on request.
+//! the GEMM micro-kernels. One or two queries, as decoders have them, read k and v where they lie instead. A row without a finite largest score is NaN, as ONNX's softmax makes it, or zero on request.
 //!
 //! Results depend on the shape and the instruction set, never on the number of threads.
 
+mod direct;
 mod pack;
 mod product;
 mod reference;
@@ -38,6 +39,8 @@ const SCORE_ROW: usize = KEYS + 16;
 enum Method {
     /// Micro-kernels over packed operands.
     Tiled { products: product::Products, level: Level, transpose: Transpose },
+    /// A few queries over k and v where they lie.
+    Direct { level: Level },
     /// The definition in f64, straight from the operands.
     Plain,
 }
@@ -61,6 +64,7 @@ impl AttentionStep {
         let missing = crate::isa::IsaError::Missing { isa };
         let method = match isa {
             Isa::Reference => Method::Plain,
+            isa if bound.shape.is_direct() => Method::Direct { level: isa.level().ok_or(missing)? },
             isa => Method::Tiled {
                 products: product::Products::new(micros, &bound.shape),
                 level: isa.level().ok_or(missing)?,
@@ -88,7 +92,7 @@ unsafe impl Step for AttentionStep {
     }
     fn tiles(&self, phase: usize) -> usize {
         match (phase, &self.method) {
-            (0, Method::Plain) => 0,
+            (0, Method::Plain | Method::Direct { .. }) => 0,
             (0, Method::Tiled { .. }) => pack::tiles(&self.bound.shape),
             _ => tile::tiles(&self.bound.shape),
         }
@@ -103,7 +107,13 @@ unsafe impl Step for AttentionStep {
             (_, Method::Tiled { products, level, .. }) => {
                 with_slots(tile::SLOTS, tile::slot_bytes(&bound.shape), |slots| {
                     // SAFETY: as above; phase 0 has packed, and these rows of the output belong to this tile.
-                    unsafe { tile::run(bound, products, *level, tile.index, slots, memory) };
+                    unsafe { tile::run(bound, Some(products), *level, tile.index, slots, memory) };
+                });
+            }
+            (_, Method::Direct { level }) => {
+                with_slots(tile::SLOTS, tile::slot_bytes(&bound.shape), |slots| {
+                    // SAFETY: Bound::new checked the operands; these rows of the output belong to this tile.
+                    unsafe { tile::run(bound, None, *level, tile.index, slots, memory) };
                 });
             }
             (_, Method::Plain) => {

@@ -28,11 +28,19 @@ pub struct AttentionShape {
 }
 
 impl AttentionShape {
+    /// Whether the queries are so few that k and v are not packed.
+    pub(super) fn is_direct(&self) -> bool {
+        self.queries <= super::direct::QUERIES
+    }
+
     /// Bytes of scratch that the packed k and v need.
     ///
     /// # Errors
     /// The extents overflow.
     pub fn scratch_bytes(&self) -> Result<usize, SpecError> {
+        if self.is_direct() {
+            return Ok(0);
+        }
         let overflow = || SpecError::new(format!("attention: the extents of {self:?} overflow"));
         let head =
             self.packed_keys().and_then(|k| k.checked_add(self.packed_values()?)).ok_or_else(overflow)?;

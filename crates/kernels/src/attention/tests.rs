@@ -152,6 +152,21 @@ fn sizes_around_tile_edges() {
 }
 
 #[test]
+fn steps_of_a_decoder_over_a_cache() {
+    for keys in [1, 3, 4, 5, 191, 192, 193, 400] {
+        for depth in [1, 7, 16, 33, 64] {
+            check(&Case { merged: keys % 2 == 1, ..case([2, 4, 2, 1, keys, depth, depth + 3]) }, &[]);
+        }
+        let mask: Vec<f32> =
+            (0..keys).map(|key| if key % 3 == 1 { f32::NEG_INFINITY } else { 0.1 }).collect();
+        let kept = Some((MaskKind::Additive, [false, false, false, true]));
+        check(&Case { mask: kept, softcap: 2.0, ..case([1, 6, 2, 2, keys, 24, 24]) }, &mask);
+        check(&Case { causal: Some(0), ..case([1, 2, 1, 2, keys, 24, 24]) }, &[]);
+    }
+    assert_eq!(case([2, 4, 2, 1, 100, 64, 64]).shape.scratch_bytes().unwrap(), 0);
+}
+
+#[test]
 fn hidden_rows_are_nan_or_zero() {
     let inf = f32::NEG_INFINITY;
     for kind in [MaskKind::Additive, MaskKind::Bool] {

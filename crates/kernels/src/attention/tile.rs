@@ -3,6 +3,7 @@
 //! Per block of keys: scores through the micro-kernels, cap, mask, online softmax, product with v. Everything lives in
 //! per-thread working memory until the rows are written.
 
+use super::direct::{Rows, Scores, Values};
 use super::product::{Product, Products};
 use super::softmax::{Block, Cap, State};
 use super::spec::{AttentionShape, Bound, Mask};
@@ -60,10 +61,10 @@ struct Work<'a> {
 /// Computes one tile.
 ///
 /// # Safety
-/// Phase 0 has packed k and v, nothing writes the inputs, and nothing else accesses these rows of the output.
+/// Phase 0 has packed k and v unless there are no `products`, nothing writes the inputs, and nothing else accesses these rows of the output.
 pub(super) unsafe fn run(
     bound: &Bound,
-    products: &Products,
+    products: Option<&Products>,
     level: Level,
     index: usize,
     slots: &mut [Slot],
@@ -94,7 +95,7 @@ pub(super) unsafe fn run(
     work.state.poison.fill(0.0);
     // SAFETY: the caller's promise; blocks of keys come in order and cover all that the last query sees.
     unsafe {
-        work.stage();
+        work.stage(if products.is_none() { bound.scale } else { 1.0 });
         let last = bound.visible(end - 1);
         for key in (0..last).step_by(KEYS) {
             work.block(key, KEYS.min(last - key), products, level);
@@ -104,11 +105,11 @@ pub(super) unsafe fn run(
 }
 
 impl Work<'_> {
-    /// Copies the rows of q side by side.
+    /// Copies the rows of q side by side, times a factor that packing has not given to k.
     ///
     /// # Safety
     /// Nothing writes q.
-    unsafe fn stage(&mut self) {
+    unsafe fn stage(&mut self, factor: f32) {
         let Self { bound, first, .. } = *self;
         let depth = bound.shape.depth;
         if depth == 0 {
@@ -121,7 +122,7 @@ impl Work<'_> {
                 let row = q.add(bound.q.start(self.batch, self.head) + (first + row) * bound.q.row);
                 std::slice::from_raw_parts(row, depth)
             };
-            line.copy_from_slice(source);
+            line.iter_mut().zip(source).for_each(|(to, from)| *to = from * factor);
         }
     }
 
@@ -129,30 +130,17 @@ impl Work<'_> {
     ///
     /// # Safety
     /// As for [`run`]; all keys before `key` have been added.
-    unsafe fn block(&mut self, key: usize, count: usize, products: &Products, level: Level) {
+    unsafe fn block(&mut self, key: usize, count: usize, products: Option<&Products>, level: Level) {
         let Self { bound, first, rows, width, .. } = *self;
-        let shape = &bound.shape;
         let visible: [usize; QUERIES] =
             std::array::from_fn(|row| bound.visible(first + row).saturating_sub(key).min(count));
         let visible = &visible[..rows];
-        let (keys, values) = bound.packed(self.batch, bound.kv_head(self.head));
-        let scratch = bound.scratch.locate(self.memory).cast_const();
-        // SAFETY: scratch holds every head; panels from `key` on hold at least `count` keys; scores have room for
-        // whole panels.
+        // SAFETY: the caller's promise.
         unsafe {
-            let product = Product {
-                a: self.queries.as_ptr(),
-                a_row: shape.depth,
-                b: scratch.add(keys + key * shape.depth),
-                b_panel: shape.depth * PANEL,
-                c: self.scores.as_mut_ptr(),
-                c_row: SCORE_ROW,
-                rows,
-                panels: count.div_ceil(PANEL),
-                depth: shape.depth,
-                accumulate: false,
-            };
-            product.run(products.micros, products.scores);
+            match products {
+                Some(products) => self.packed_scores(key, count, products),
+                None => self.direct_scores(key, count, level),
+            }
         }
         if bound.softcap > 0.0 {
             level.dispatch(Cap { scores: &mut *self.scores, softcap: bound.softcap });
@@ -171,6 +159,46 @@ impl Work<'_> {
             output: (key > 0).then_some(&mut *self.output),
             output_row: width,
         });
+        // SAFETY: the caller's promise.
+        unsafe {
+            match products {
+                Some(products) => self.packed_values(key, count, products),
+                None => self.direct_values(key, count, level),
+            }
+        }
+    }
+
+    /// # Safety
+    /// Phase 0 has packed k; keys `key..key + count` exist.
+    unsafe fn packed_scores(&mut self, key: usize, count: usize, products: &Products) {
+        let shape = &self.bound.shape;
+        let (keys, _) = self.bound.packed(self.batch, self.bound.kv_head(self.head));
+        let scratch = self.bound.scratch.locate(self.memory).cast_const();
+        // SAFETY: scratch holds every head; panels from `key` on hold at least `count` keys; scores have room for
+        // whole panels.
+        unsafe {
+            let product = Product {
+                a: self.queries.as_ptr(),
+                a_row: shape.depth,
+                b: scratch.add(keys + key * shape.depth),
+                b_panel: shape.depth * PANEL,
+                c: self.scores.as_mut_ptr(),
+                c_row: SCORE_ROW,
+                rows: self.rows,
+                panels: count.div_ceil(PANEL),
+                depth: shape.depth,
+                accumulate: false,
+            };
+            product.run(products.micros, products.scores);
+        }
+    }
+
+    /// # Safety
+    /// Phase 0 has packed v; keys `key..key + count` exist.
+    unsafe fn packed_values(&mut self, key: usize, count: usize, products: &Products) {
+        let shape = &self.bound.shape;
+        let (_, values) = self.bound.packed(self.batch, self.bound.kv_head(self.head));
+        let scratch = self.bound.scratch.locate(self.memory).cast_const();
         // SAFETY: the panels of v hold `count` keys from `key` on; output has room for whole panels.
         unsafe {
             let product = Product {
@@ -179,13 +207,42 @@ impl Work<'_> {
                 b: scratch.add(values + key * PANEL),
                 b_panel: shape.keys * PANEL,
                 c: self.output.as_mut_ptr(),
-                c_row: width,
-                rows,
-                panels: width / PANEL,
+                c_row: self.width,
+                rows: self.rows,
+                panels: self.width / PANEL,
                 depth: count,
                 accumulate: key > 0,
             };
             product.run(products.micros, products.values);
+        }
+    }
+
+    /// # Safety
+    /// Nothing writes k; keys `key..key + count` exist.
+    unsafe fn direct_scores(&mut self, key: usize, count: usize, level: Level) {
+        let (bound, depth) = (self.bound, self.bound.shape.depth);
+        let start = bound.k.start(self.batch, bound.kv_head(self.head)) + key * bound.k.row;
+        for (row, scores) in self.scores.chunks_exact_mut(SCORE_ROW).enumerate() {
+            // SAFETY: Bound::new checked that k holds these rows.
+            let keys = unsafe {
+                Rows::new(bound.k.source.locate(self.memory).add(start), bound.k.row, count, depth)
+            };
+            level.dispatch(Scores { query: &self.queries[row * depth..][..depth], keys, scores });
+        }
+    }
+
+    /// # Safety
+    /// Nothing writes v; keys `key..key + count` exist.
+    unsafe fn direct_values(&mut self, key: usize, count: usize, level: Level) {
+        let (bound, depth) = (self.bound, self.bound.shape.value_depth);
+        let start = bound.v.start(self.batch, bound.kv_head(self.head)) + key * bound.v.row;
+        let rows = self.scores.chunks_exact(SCORE_ROW).zip(self.output.chunks_exact_mut(self.width));
+        for (weights, output) in rows {
+            // SAFETY: Bound::new checked that v holds these rows.
+            let values = unsafe {
+                Rows::new(bound.v.source.locate(self.memory).add(start), bound.v.row, count, depth)
+            };
+            level.dispatch(Values { weights, values, output: &mut output[..depth], accumulate: key > 0 });
         }
     }
 
