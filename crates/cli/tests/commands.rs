@@ -183,6 +183,11 @@ fn random_inputs_are_the_same_for_the_same_seed() {
     assert!((mean(&reference["outputs"]) - mean(&outputs("1"))).abs() < 1e-4);
 }
 
+/// Name of a model's first input.
+fn input_name(model: &str) -> String {
+    json(&["inspect", model])["inputs"][0]["name"].as_str().unwrap().to_owned()
+}
+
 #[test]
 fn wrong_usage_is_2() {
     let (model, folder) = (corpus("attention.onnx"), Folder::new());
@@ -193,6 +198,21 @@ fn wrong_usage_is_2() {
     fails(2, &["optimize", &model, "-o", &out, "--dim", "seq"], "NAME=N");
     fails(2, &["optimize", &model, "-o", &out, "--dim", "seq=1", "--dim", "seq=2"], "two sizes");
     fails(2, &["optimize", &model, "-o", &out, "--disable", "no.rule"], "no.rule");
+    let x = folder.path("x.npy");
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 128), }";
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend([0u8; 1024]);
+    std::fs::write(&x, bytes).unwrap();
+    let given = format!("{}={x}", input_name(&model));
+    fails(
+        2,
+        &["run", &model, "-i", &given, "--dim", "seq=3"],
+        "contradicts the given inputs, where seq is 2",
+    );
+    fails(2, &["run", &model, "-i", &given, "--dim", "length=3"], "its symbolic dims are batch, seq");
+    std::fs::remove_file(&x).unwrap();
     fails(2, &["optimize", &model, "-o", &model], "is the model that is being read");
     fails(2, &["verify", &model, &corpus("digits_cnn.onnx")], "cannot be compared");
     fails(2, &["frobnicate"], "unrecognized subcommand");

@@ -187,11 +187,12 @@ fn run_help(error: &ExecError) -> &'static str {
         ExecError::Type(_) | ExecError::Graph(_) => {
             "two parts of the model disagree about a type or a size: export it again"
         }
-        ExecError::Lowering { .. } | ExecError::Step { .. } | ExecError::Eval(_) => {
-            "check the inputs (indices within their tables, sizes that fit); else please report it with the model"
-        }
+        ExecError::Lowering { .. } | ExecError::Step { .. } | ExecError::Eval(_) => FITS,
     }
 }
+
+/// For values that a node cannot take.
+const FITS: &str = "check the inputs (indices within their tables, sizes that fit: exporters freeze some that the file calls dynamic, and `--dim name=N` gives those); else please report it with the model";
 
 fn eval_help(error: &EvalError) -> &'static str {
     match error.innermost() {
@@ -201,9 +202,7 @@ fn eval_help(error: &EvalError) -> &'static str {
         EvalError::OutOfMemory { .. } | EvalError::TooLarge { .. } => {
             "choose smaller sizes with --dim; if the model is really that large, it needs a machine with more memory"
         }
-        _ => {
-            "check the inputs (indices within their tables, sizes that fit); else please report it with the model"
-        }
+        _ => FITS,
     }
 }
 

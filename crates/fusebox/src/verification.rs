@@ -188,8 +188,9 @@ pub fn evaluated(model: &Model, options: &VerifyOptions) -> Result<(Inputs, Vec<
 }
 
 /// Batch and other sizes to try: some models are fixed to one sample inside, some have tables that are shorter than
-/// what two free sizes add up to, and boxes are as many as their scores.
-const ATTEMPTS: &[(i64, i64)] = &[(2, 16), (1, 16), (2, 4), (1, 4), (1, 1), (16, 16)];
+/// what two free sizes add up to, boxes are as many as their scores, and sound is cut into windows of hundreds of samples.
+const ATTEMPTS: &[(i64, i64)] =
+    &[(2, 16), (1, 16), (2, 4), (1, 4), (1, 1), (16, 16), (2, 128), (1, 512), (1, 4096)];
 
 /// Why a model has no reference evaluation at all, when that is what an error says.
 fn cannot_be_evaluated(error: &Error) -> Option<String> {

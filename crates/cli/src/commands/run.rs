@@ -8,6 +8,7 @@ use crate::tensors;
 use clap::Args;
 use fusebox::inputs::{self, DrawOptions, Input, Inputs};
 use fusebox::metrics::numbers;
+use fusebox::sizes::Preferred;
 use fusebox::{Model, Session, SessionOptions, Sizes, Tensor};
 use fusebox_report::{Style, Table, number};
 use serde::Serialize;
@@ -100,7 +101,22 @@ impl Run {
             given.push((name.clone(), tensors::as_declared(tensors::read_npy(path)?, declared)));
         }
         let mut sizes = self.dims.sizes()?;
-        sizes.extend(given_sizes(model, &given)?);
+        let found = given_sizes(model, &given)?;
+        for (name, size) in &sizes {
+            if let Some(found) = found.get(name).filter(|found| *found != size) {
+                let message =
+                    format!("--dim {name}={size} contradicts the given inputs, where {name} is {found}");
+                return Err(Failure::usage(
+                    message,
+                    "leave --dim away: sizes follow from the inputs that are given",
+                ));
+            }
+        }
+        if !sizes.is_empty() {
+            // Refuses names that no input has, also where nothing is drawn.
+            fusebox::sizes::choose(model, &sizes, Preferred::default())?;
+        }
+        sizes.extend(found);
         let drawn = if given.is_empty() || self.random {
             let options = DrawOptions { seed: self.seed, sizes, ..DrawOptions::default() };
             inputs::generate(model, &options)?
