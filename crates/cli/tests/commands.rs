@@ -185,7 +185,7 @@ fn random_inputs_are_the_same_for_the_same_seed() {
 
 /// Name of a model's first input.
 fn input_name(model: &str) -> String {
-    json(&["inspect", model])["inputs"][0]["name"].as_str().unwrap().to_owned()
+    json(&["inspect", model])["inputs"][0]["name"].as_str().expect("inputs have names").to_owned()
 }
 
 #[test]
