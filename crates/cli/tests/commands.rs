@@ -199,7 +199,7 @@ fn wrong_usage_is_2() {
     fails(2, &["optimize", &model, "-o", &out, "--dim", "seq=1", "--dim", "seq=2"], "two sizes");
     fails(2, &["optimize", &model, "-o", &out, "--disable", "no.rule"], "no.rule");
     let x = folder.path("x.npy");
-    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 128), }";
+    let header = format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2, 128), }");
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
