@@ -264,7 +264,7 @@ fn nodes_in_any_order_are_read_alike() {
         choice = with_graph_attribute(choice, name, branch(inner));
     }
     // The body of `If` shadows nothing and captures two values, of which it reads the later one first.
-    let sorted = vec![node("Relu", &["x"], &["early"]), node("Neg", &["early"], &["late"]), choice];
+    let sorted = [node("Relu", &["x"], &["early"]), node("Neg", &["early"], &["late"]), choice];
     let read_as = |order: [usize; 3], attributes: [usize; 2]| {
         let mut nodes: Vec<NodeProto> = order.iter().map(|i| sorted[*i].clone()).collect();
         let place = order.iter().position(|i| *i == 2).unwrap();
