@@ -8,7 +8,7 @@ use crate::sizes::{Preferred, Sizes};
 use crate::work;
 use crate::{Error, Model, Precision};
 use fusebox_exec::ExecError;
-use fusebox_ir::Tensor;
+use fusebox_ir::{DType, Tensor, ValueId};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -39,6 +39,24 @@ impl VerifyOptions {
             Some(Precision::Int8) => Tolerance::INT8,
         })
     }
+
+    /// The limits in force for a model: one that computes in half precision itself is rounded elsewhere by every rule.
+    pub fn tolerance_for(&self, model: &Model) -> Tolerance {
+        match (self.tolerance, self.precision) {
+            (None, None) if computes_in_halves(model) => Tolerance::HALF,
+            _ => self.tolerance(),
+        }
+    }
+}
+
+/// Whether an operator other than a cast reads an input or a constant of half precision.
+fn computes_in_halves(model: &Model) -> bool {
+    let is_half = |id: &ValueId| {
+        let value = model.graph.value(*id);
+        matches!(value.ty.tensor().map(|ty| ty.dtype), Some(DType::F16 | DType::BF16))
+    };
+    let mut nodes = model.graph.nodes().filter(|(_, node)| !matches!(&*node.op.name, "Cast" | "CastLike"));
+    nodes.any(|(_, node)| node.inputs.iter().flatten().any(is_half))
 }
 
 /// How a model was verified, or why it could not be.
@@ -87,13 +105,14 @@ pub fn verify_optimized(
     options: &VerifyOptions,
 ) -> Result<Verification, Error> {
     let start = Instant::now();
+    let tolerance = options.tolerance_for(original);
     let mut verification = Verification {
         executor: None,
         reference: None,
         note: None,
         left_out: Vec::new(),
         sizes: Sizes::new(),
-        tolerance: options.tolerance(),
+        tolerance,
         seconds: 0.0,
     };
     let parts = cut::around_unknown(original, optimized);
@@ -114,8 +133,7 @@ pub fn verify_optimized(
     original.release_pages();
     verification.sizes = inputs.sizes.clone();
     let compare = |engine| {
-        let how =
-            CompareOptions { tolerance: options.tolerance(), engine, threads: options.threads, locate: true };
+        let how = CompareOptions { tolerance, engine, threads: options.threads, locate: true };
         compare::verify_against(&expected, original, optimized, &inputs, &how)
     };
     verification.executor = match compare(Engine::Executor) {

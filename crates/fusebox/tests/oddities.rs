@@ -36,3 +36,16 @@ fn sizes_of_other_names_may_have_to_agree() {
     let kept = b.op("NonMaxSuppression", &[boxes, scores]);
     passes(b.finish(&[kept]));
 }
+
+#[test]
+fn models_in_half_precision_are_held_to_its_rounding() {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::known(DType::F16, &[4, 64]));
+    let sigmoid = b.op("Sigmoid", &[x]);
+    let y = b.op("Mul", &[x, sigmoid]);
+    let graph = b.finish(&[y]);
+    let model = Model::from(fusebox_ir::Model { graph: graph.clone(), ..fusebox_ir::Model::default() });
+    let limits = VerifyOptions::default().tolerance_for(&model);
+    assert_eq!(limits, fusebox::Tolerance::HALF);
+    passes(graph);
+}
