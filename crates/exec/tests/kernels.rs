@@ -181,10 +181,11 @@ fn transposed_convolutions() {
 #[test]
 fn elements_are_moved_and_repeated() {
     check(
-        "graph (%0: f32[2, 8, 3, 2]) -> (%1, %2, %3) {
+        "graph (%0: f32[2, 8, 3, 2]) -> (%1, %2, %3, %4) {
   %1 = DepthToSpace[blocksize=2](%0) : f32[2, 2, 6, 4]
   %2 = DepthToSpace[blocksize=2, mode=\"CRD\"](%0) : f32[2, 2, 6, 4]
   %3 = SpaceToDepth[blocksize=2](%1) : f32[2, 8, 3, 2]
+  %4 = SpaceToDepth[blocksize=2, mode=\"CRD\"](%1) : f32[2, 8, 3, 2]
 }",
     );
     check(

@@ -144,7 +144,9 @@ fn space_to_depth(cx: &mut Lower<'_>, node: NodeId) -> Result {
     let block = usize::try_from(cx.graph.node(node).attrs.int_or("blocksize", 1)).unwrap_or(1).max(1);
     let view = cx.input(node, 0);
     let &[n, c, h, w] = view.dims() else { return Ok(Lowered::Declined("four axes are needed".into())) };
-    regroup(cx, node, &view, &[n, c, h / block, block, w / block, block], &[0, 3, 5, 1, 2, 4])
+    let is_crd = cx.graph.node(node).attrs.str("mode") == Some("CRD");
+    let order = if is_crd { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
+    regroup(cx, node, &view, &[n, c, h / block, block, w / block, block], &order)
 }
 
 /// Splits axes, permutes them and merges them into the output's.
