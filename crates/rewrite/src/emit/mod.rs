@@ -34,9 +34,14 @@ impl<'a> Chosen<'a> {
 
     /// The e-node of a canonical class.
     fn node(&self, id: Id) -> &'a ENode {
-        let index = self.position[&id];
+        self.get(id).expect("extraction chose for every class that the program reads")
+    }
+
+    /// The e-node of a canonical class, where extraction had to choose one: not for inputs that no node reads.
+    fn get(&self, id: Id) -> Option<&'a ENode> {
+        let index = *self.position.get(&id)?;
         let choice = &self.problem.classes[index][self.solution.choice[index] as usize];
-        &self.egraph[id].nodes[choice.node]
+        Some(&self.egraph[id].nodes[choice.node])
     }
 
     /// Classes that the program computes.
@@ -378,7 +383,8 @@ impl Emit<'_> {
             let computed = self.value_of.get(&class);
             let is_computed = computed.is_some_and(|value| self.out.constant(*value).is_none());
             // A twin of a node that stays is no rule's doing.
-            let is_twin = is_computed && provenance::canonical(self.egraph, self.chosen.node(class)) == node;
+            let chosen = self.chosen.get(class).filter(|_| is_computed);
+            let is_twin = chosen.is_some_and(|chosen| provenance::canonical(self.egraph, chosen) == node);
             if !is_computed || is_twin || !self.accounted.insert(*id) {
                 continue;
             }
