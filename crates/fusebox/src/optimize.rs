@@ -1,6 +1,7 @@
 //! `optimize`: runs the pipeline and reports what it did.
 
 use crate::pass::PIPELINE;
+use crate::pass::outline::Calls;
 use crate::sizes::{self, Preferred, Sizes};
 use crate::work::{self, Work};
 use crate::{Error, Model, Precision};
@@ -59,6 +60,8 @@ pub struct Report {
     pub after: Work,
     /// Size assumed for every symbolic dim where work is counted.
     pub sizes: Sizes,
+    /// Calls of functions as they were, until they are put back.
+    pub(crate) calls: Calls,
 }
 
 /// Optimizes a model: rules first, then precision.
@@ -77,11 +80,17 @@ pub fn optimize(model: &Model, options: &OptimizeOptions) -> Result<(Model, Repo
         let nodes = optimized.graph.total_node_count();
         report.passes.push(PassReport { name: pass.name(), nodes, time: start.elapsed() });
     }
-    let mut typed = model.graph.clone();
-    fusebox_ops::infer_graph(&mut typed, &model.functions)?;
-    report.before = work::of_graph(&typed, &report.sizes);
-    report.after = work::of_graph(&optimized.graph, &report.sizes);
+    report.before = work_inside(model, &report.sizes)?;
+    report.after = work_inside(&optimized, &report.sizes)?;
     Ok((optimized, report))
+}
+
+/// Work of a model with what its functions do.
+fn work_inside(model: &Model, sizes: &Sizes) -> Result<Work, Error> {
+    let mut inside = model.clone();
+    fusebox_onnx::expand_functions(&mut inside)?;
+    fusebox_ops::infer_graph(&mut inside.graph, &model.functions)?;
+    Ok(work::of_graph(&inside.graph, sizes))
 }
 
 /// The machine that programs are priced for, at given sizes.

@@ -6,6 +6,7 @@
 mod expand;
 mod expand_operators;
 mod fix_sizes;
+pub(crate) mod outline;
 mod precision;
 mod rewrite;
 mod types;
@@ -27,7 +28,8 @@ pub trait Pass: Sync {
 
 /// Sizes are fixed before anything is typed; functions and the operators of
 /// other vendors are expanded before rules look at the graph; precision is
-/// lowered where fusion has left its operators.
+/// lowered where fusion has left its operators; calls of functions that nothing
+/// touched are put back.
 pub static PIPELINE: &[&dyn Pass] = &[
     &fix_sizes::FixSizes,
     &expand::ExpandFunctions,
@@ -35,5 +37,6 @@ pub static PIPELINE: &[&dyn Pass] = &[
     &expand_operators::ExpandOperators,
     &rewrite::Rewrite,
     &precision::LowerPrecision,
+    &outline::RestoreCalls,
     &types::InferTypes,
 ];
