@@ -215,7 +215,11 @@ impl<'g> Walk<'g> {
 
     /// A comparison with a number: what it makes of zeros and of ones.
     fn compare(&mut self, node: &Node, slot: usize, step: Step) {
-        let Some(other) = node.input(1 - slot.min(1)).and_then(|v| self.scalar(v)) else { return };
+        let other = node.input(1 - slot.min(1));
+        if let Some(codes) = other.filter(|_| &*node.op.name == "Equal").and_then(|v| self.codes(v)) {
+            return self.limit(Some(codes), step);
+        }
+        let Some(other) = other.and_then(|v| self.scalar(v)) else { return };
         let truth = |x: f64| {
             let (a, b) = if slot == 0 { (x, other) } else { (other, x) };
             match &*node.op.name {
@@ -230,6 +234,14 @@ impl<'g> Walk<'g> {
         if zero != one {
             self.follow(node, Step { flipped: step.flipped != zero, verbatim: false, ..step });
         }
+    }
+
+    /// How many codes a one-hot encoding has that is spelled as a comparison with 0, 1, 2, ….
+    fn codes(&self, value: ValueId) -> Option<i64> {
+        let tensor = self.graph.constant(value).filter(|tensor| tensor.len() > 2)?;
+        let codes = crate::metrics::numbers(tensor)?;
+        let is_ramp = codes.iter().enumerate().all(|(index, code)| *code == index as f64);
+        is_ramp.then_some(codes.len() as i64)
     }
 
     /// A Where with a large negative number in one branch wants the condition that takes the other.
@@ -310,6 +322,15 @@ mod tests {
         let cast = b.op_with("Cast", &[ids], Attrs::new().with("to", 7));
         let rows = b.op("Gather", &[table, cast]);
         assert_eq!(of(&b.finish(&[rows]), ids), Role::Ids { below: 30 });
+    }
+
+    #[test]
+    fn one_hot_codes_spelled_as_a_comparison_bound_ids() {
+        let mut b = Builder::new();
+        let bytes = b.input("bytes", TensorType::known(DType::I32, &[1, 8, 1]));
+        let codes = b.constant(Tensor::from_vec(vec![1, 1, 257], (0..257).collect::<Vec<i32>>()).unwrap());
+        let hot = b.op("Equal", &[bytes, codes]);
+        assert_eq!(of(&b.finish(&[hot]), bytes), Role::Ids { below: 257 });
     }
 
     #[test]
