@@ -27,6 +27,7 @@
 //! a [`Kind`], its causes, and a hint at what to do.
 
 pub mod compare;
+pub mod conditioning;
 pub mod cut;
 pub mod decode;
 pub mod error;

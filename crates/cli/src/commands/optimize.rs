@@ -128,6 +128,9 @@ impl Verb for Optimize {
         for node in verification.iter().filter(|v| v.compared()).flat_map(|v| &v.left_out) {
             cx.warn(&format!("node {node} is of an unknown operator: it was left out of the verification, which compared what surrounds it"));
         }
+        for reason in verification.iter().flat_map(|v| &v.amplified) {
+            cx.warn(reason);
+        }
         let compared = verification.iter().flat_map(|v| &v.executor);
         for output in compared.flat_map(Comparison::hollow) {
             cx.warn(&format!("output {output:?} held nothing finite on the inputs of the verification: `run` both models on inputs of your own"));
