@@ -6,7 +6,7 @@
 
 use crate::inputs::Inputs;
 use crate::metrics::{self, Metrics, Tolerance};
-use crate::{Error, Model};
+use crate::{Error, Model, work};
 use fusebox_exec::{Session, SessionOptions};
 use fusebox_ir::{Graph, Tensor, ValueId, diff::SOURCES};
 use fusebox_ops::{Datum, Interpreter};
@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 
 /// Bytes of intermediate values that the search for the first difference may hold.
 const MAX_HELD: usize = 1 << 30;
+
+/// Evaluations that hold fewer bytes are not worth a question to the system.
+const WORTH_ASKING: u64 = 256 << 20;
 
 /// What evaluates the second model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -121,12 +124,24 @@ pub fn reference(model: &Model, inputs: &[(&str, Tensor)]) -> Result<Vec<Tensor>
     evaluate(model, inputs, None)
 }
 
+/// Refuses what would not fit into memory before the first value is computed, not halfway. A single node is asked about
+/// when its turn comes.
+fn check_memory(model: &Model, inputs: &[Option<Tensor>]) -> Result<(), Error> {
+    let needed = work::held_by_reference(model, inputs) as u64;
+    if needed < WORTH_ASKING {
+        return Ok(());
+    }
+    let available = fusebox_ops::memory::available();
+    if needed <= available { Ok(()) } else { Err(Error::TooLarge { needed, available }) }
+}
+
 fn evaluate(
     model: &Model,
     inputs: &[(&str, Tensor)],
     observer: Option<fusebox_ops::interpret::Observer<'_>>,
 ) -> Result<Vec<Tensor>, Error> {
     let tensors = fusebox_exec::bind::arrange(&model.graph, inputs)?;
+    check_memory(model, &tensors)?;
     let data: Vec<Option<Datum>> = tensors.into_iter().map(|t| t.map(Datum::Tensor)).collect();
     let mut interpreter = Interpreter::new(&model.functions);
     if let Some(observer) = observer {

@@ -114,6 +114,22 @@ pub enum Error {
         /// What happened.
         source: Box<EvalError>,
     },
+    /// A model whose values do not fit into memory together.
+    #[error(
+        "evaluating the model takes at least {needed} bytes of memory at once, and the system has {available} left"
+    )]
+    #[diagnostic(
+        code(fusebox::memory),
+        help(
+            "choose smaller sizes with `--dim NAME=N` where the inputs have names for them; `fusebox optimize --no-verify` writes a model without evaluating it"
+        )
+    )]
+    TooLarge {
+        /// Bytes of values alive at once.
+        needed: u64,
+        /// Bytes that the system can still give.
+        available: u64,
+    },
     /// `--dim` for a symbol that no input has.
     #[error("no input of the model has a dim named {name:?}")]
     #[diagnostic(code(fusebox::dim), help("{}", known_dims(known)))]
@@ -200,7 +216,7 @@ fn eval_help(error: &EvalError) -> &'static str {
             "the model can be optimized and inspected; to run it, use the runtime that defines this operator"
         }
         EvalError::OutOfMemory { .. } | EvalError::TooLarge { .. } => {
-            "choose smaller sizes with --dim; if the model is really that large, it needs a machine with more memory"
+            "choose smaller sizes with `--dim NAME=N` where the inputs have names for them, or a machine with more memory; `fusebox optimize --no-verify` writes a model without evaluating it"
         }
         _ => FITS,
     }
@@ -289,7 +305,7 @@ impl Error {
                 ExecError::Type(_) | ExecError::Graph(_) => Kind::Invalid,
                 _ => Kind::Unsupported,
             },
-            Self::Evaluate { .. } => Kind::Unsupported,
+            Self::Evaluate { .. } | Self::TooLarge { .. } => Kind::Unsupported,
             Self::UnknownDim { .. }
             | Self::NoSuchNode { .. }
             | Self::BadDim { .. }

@@ -1,7 +1,8 @@
 //! How much work a graph is: FLOPs, bytes moved, and the time that a roofline predicts from them.
 
+use crate::Model;
 use crate::sizes::{self, Sizes};
-use fusebox_ir::{Graph, Node, NodeId, Type, ValueId};
+use fusebox_ir::{Graph, Node, NodeId, Tensor, Type, ValueId};
 use fusebox_ops::{Cost, Shapes};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -52,8 +53,24 @@ pub fn of_graph(graph: &Graph, sizes: &Sizes) -> Work {
             work.parameters += tensor.len() as f64;
         }
     }
-    work.peak_activation_bytes = peak(&graph);
+    work.peak_activation_bytes = peak(&graph, &|_| true);
     work
+}
+
+/// Least bytes that the reference holds at once when it evaluates a model on these inputs, weights and results that share
+/// their operand's memory not counted; 0 where the types do not fit, which the evaluation reports better. What a node
+/// needs while it is evaluated, and what happens in subgraphs, comes on top.
+pub(crate) fn held_by_reference(model: &Model, inputs: &[Option<Tensor>]) -> f64 {
+    let mut graph = model.graph.clone();
+    for (id, tensor) in graph.inputs.clone().into_iter().zip(inputs) {
+        if let Some(tensor) = tensor {
+            graph.value_mut(id).ty = tensor.ty().into();
+        }
+    }
+    match fusebox_ops::infer_graph(&mut graph, &model.functions) {
+        Ok(_) => peak(&graph, &|node| of_node(&graph, node).bytes > 0.0),
+        Err(_) => 0.0,
+    }
 }
 
 /// Adds FLOPs and bytes of a graph's nodes; a body counts once, however often it runs.
@@ -66,8 +83,12 @@ fn add_nodes(work: &mut Work, graph: &Graph) {
     }
 }
 
-/// Bytes of the largest set of values alive at once, in topological order.
-fn peak(graph: &Graph) -> f64 {
+/// Bytes of the largest set of values alive at once, in topological order; of nodes only those that are `counted`.
+fn peak(graph: &Graph, counted: &dyn Fn(&Node) -> bool) -> f64 {
+    let mut free = BTreeSet::new();
+    for (_, node) in graph.nodes().filter(|(_, node)| !counted(node)) {
+        free.extend(node.outputs.iter().flatten().copied());
+    }
     let Ok(order) = graph.topological() else { return 0.0 };
     let mut uses = vec![0usize; graph.value_count()];
     for (_, node) in graph.nodes() {
@@ -77,7 +98,7 @@ fn peak(graph: &Graph) -> f64 {
         uses[value.0 as usize] += 1;
     }
     let bytes = |value: ValueId| match &graph.value(value).ty {
-        Type::Tensor(ty) if graph.constant(value).is_none() => {
+        Type::Tensor(ty) if graph.constant(value).is_none() && !free.contains(&value) => {
             let elements = ty.elements().and_then(|d| d.value()).unwrap_or(0).max(0);
             elements as f64 * ty.dtype.bits() as f64 / 8.0
         }
@@ -106,7 +127,7 @@ fn peak(graph: &Graph) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fusebox_ir::{Builder, DType, Dim, Tensor, TensorType};
+    use fusebox_ir::{Attrs, Builder, DType, Dim, TensorType};
 
     #[test]
     fn a_chain_keeps_two_values_alive_and_counts_its_constant_once() {
@@ -123,5 +144,19 @@ mod tests {
         assert_eq!((work.nodes, work.parameters, work.weight_bytes), (3, 4.0, 16.0));
         assert_eq!(work.flops, 120.0);
         assert_eq!(work.peak_activation_bytes, 320.0);
+    }
+    #[test]
+    fn the_reference_holds_what_is_alive_without_views() {
+        let mut b = Builder::new();
+        let x = b.input("x", TensorType::new(DType::F32, [Dim::symbol("n")]));
+        let twice = b.op_with("Concat", &[x, x], Attrs::new().with("axis", 0i64));
+        let column = b.constant(Tensor::vector(vec![-1i64, 1]));
+        let mut y = b.op("Reshape", &[twice, column]);
+        y = b.op("Relu", &[y]);
+        let graph = b.finish(&[y]);
+        let model = Model::from(fusebox_ir::Model { graph, ..fusebox_ir::Model::default() });
+        let held = |n| held_by_reference(&model, &[Some(Tensor::vector(vec![0f32; n]))]);
+        assert_eq!(held(10), 40.0 + 80.0);
+        assert_eq!(held_by_reference(&model, &[Some(Tensor::scalar(0f32))]), 0.0, "scalars cannot be joined");
     }
 }

@@ -49,3 +49,18 @@ fn models_in_half_precision_are_held_to_its_rounding() {
     assert_eq!(limits, fusebox::Tolerance::HALF);
     passes(graph);
 }
+
+/// Doubles a vector again and again: 2^44 bytes from a file of a few hundred.
+#[test]
+fn what_no_memory_holds_is_refused_before_it_is_computed() {
+    let mut b = Builder::new();
+    let mut y = b.input("x", TensorType::known(DType::F32, &[1]));
+    for _ in 0..42 {
+        y = b.op_with("Concat", &[y, y], Attrs::new().with("axis", 0i64));
+    }
+    let graph = b.finish(&[y]);
+    let model = Model::from(fusebox_ir::Model { graph, ..fusebox_ir::Model::default() });
+    let (optimized, _) = fusebox::optimize(&model, &OptimizeOptions::default()).unwrap();
+    let error = verify_optimized(&model, &optimized, &VerifyOptions::default()).unwrap_err();
+    assert!(matches!(error, fusebox::Error::TooLarge { .. }), "{error}");
+}

@@ -151,7 +151,8 @@ impl<'a> Interpreter<'a> {
                 if let Some(observer) = self.observer {
                     observer(graph, *value, &datum);
                 }
-                values[value.0 as usize] = Some(datum);
+                let is_read = uses[value.0 as usize] > 0;
+                values[value.0 as usize] = is_read.then_some(datum);
             }
         }
         // Values are dropped after their last reader, so that memory follows the live set and not the whole graph.

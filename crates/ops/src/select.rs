@@ -127,7 +127,10 @@ fn outside(position: usize) -> EvalError {
 
 fn reserve<T>(count: usize) -> Result<Vec<T>, EvalError> {
     let mut elements = Vec::new();
-    let failed = |_| EvalError::value(format!("no memory for {count} elements"));
+    let failed = |_| EvalError::OutOfMemory {
+        needed: (count as u64).saturating_mul(size_of::<T>() as u64),
+        available: crate::memory::available(),
+    };
     elements.try_reserve_exact(count).map_err(failed)?;
     Ok(elements)
 }
