@@ -1,6 +1,6 @@
 //! Steps a decoder: what it gives as present goes back in as past, one token at a time.
 //!
-//! [`pair`] finds which outputs feed which inputs, [`feed`] what counts positions and what masks them. The next token is
+//! `pair` finds which outputs feed which inputs, `feed` what counts positions and what masks them. The next token is
 //! the most likely one, so a run depends on nothing but the model and the first tokens. Refuses to time anything.
 
 mod feed;
