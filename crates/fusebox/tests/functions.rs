@@ -124,3 +124,55 @@ fn equal_calls_are_computed_once() {
     let verified = verify_optimized(&twin, &after, &VerifyOptions::default()).expect("can be evaluated");
     assert!(verified.passed(), "{verified:?}");
 }
+
+/// A file may carry the mark that expansion uses; it says nothing there.
+#[test]
+fn marks_in_the_file_are_none() {
+    let mut before = model(&["Plain"]);
+    let x = before.graph.inputs[0];
+    let ids = before.graph.node_ids();
+    let relu = before.graph.add_typed(matrix());
+    let mut node = Node::new(OpName::onnx("Erf"), [Some(x)], [Some(relu)], Attrs::new());
+    node.name = "stranger".into();
+    node.metadata.push(("fusebox.call".into(), "0".into()));
+    before.graph.add_node(node);
+    before.graph.node_mut(ids[0]).inputs[0] = Some(relu);
+    before.graph.compact().expect("no cycle");
+    let (after, _) = optimize(&before, &OptimizeOptions::default()).expect("well typed");
+    let verified = verify_optimized(&before, &after, &VerifyOptions::default()).expect("can be evaluated");
+    assert!(verified.passed(), "{verified:?}");
+    let nodes: Vec<String> = after.graph.nodes().map(|(_, node)| node.op.name.to_string()).collect();
+    assert_eq!(nodes, ["Erf", "Plain", "Tanh"]);
+}
+
+/// One result of a call, computed outside as well and merged with it, makes the call's other operand.
+#[test]
+fn a_call_that_would_wait_for_itself_stays_expanded() {
+    let mut b = Builder::new();
+    let (left, right) = (b.input("l", fusebox_ir::Type::Unknown), b.input("r", fusebox_ir::Type::Unknown));
+    let sine = b.op("Sin", &[left]);
+    let cosine = b.op("Cos", &[right]);
+    let pair = Function { name: "Pair".into(), graph: b.finish(&[sine, cosine]), ..function("", |_, x| x) };
+    for outside_first in [true, false] {
+        let mut b = Builder::new();
+        let x = b.input("x", matrix());
+        let sine = b.op("Sin", &[x]);
+        let other = b.op("Exp", &[sine]);
+        let both = b.node(OpName::new(DOMAIN, "Pair"), &[Some(x), Some(other)], 2, Attrs::new());
+        let (first, second) = if outside_first { (sine, both[0]) } else { (both[0], sine) };
+        let mut y = b.op("Sub", &[first, second]);
+        y = b.op("Add", &[y, both[0]]);
+        y = b.op("Sub", &[y, both[1]]);
+        let mut before = model(&[]);
+        before.graph = b.finish(&[y]);
+        for (index, id) in before.graph.node_ids().into_iter().enumerate() {
+            before.graph.node_mut(id).name = format!("node{index}");
+        }
+        before.functions = vec![pair.clone()];
+        let (after, _) = optimize(&before, &OptimizeOptions::default()).expect("well typed");
+        assert!(after.graph.nodes().all(|(_, node)| &*node.op.name != "Pair"));
+        let verified =
+            verify_optimized(&before, &after, &VerifyOptions::default()).expect("can be evaluated");
+        assert!(verified.passed(), "{verified:?}");
+    }
+}

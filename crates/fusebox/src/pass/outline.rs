@@ -34,10 +34,12 @@ struct Call {
 impl Calls {
     /// Marks every call of the graph; to be called before expansion.
     pub(super) fn mark(model: &mut Model) -> Self {
+        // A file may hold the mark as well, which is then not one.
+        unmark(&mut model.graph);
+        model.functions.iter_mut().for_each(|function| unmark(&mut function.graph));
         let used = used(&model.graph, &model.functions);
-        let is_function = |op: &OpName| {
-            fusebox_ops::op(op).is_none() && model.functions.iter().any(|f| is_called_as(f, op))
-        };
+        let functions = positions(&model.functions);
+        let is_function = |op: &OpName| fusebox_ops::op(op).is_none() && functions.contains_key(op);
         let ids: Vec<NodeId> =
             model.graph.nodes().filter(|(_, node)| is_function(&node.op)).map(|(id, _)| id).collect();
         let mut calls = Vec::new();
@@ -61,8 +63,13 @@ impl Calls {
     }
 }
 
-fn is_called_as(function: &Function, op: &OpName) -> bool {
-    OpName::new(&function.domain, &function.name) == *op
+/// Positions of the functions that calls of a name may mean.
+fn positions(functions: &[Function]) -> HashMap<OpName, Vec<usize>> {
+    let mut found: HashMap<OpName, Vec<usize>> = HashMap::new();
+    for (index, function) in functions.iter().enumerate() {
+        found.entry(OpName::new(&function.domain, &function.name)).or_default().push(index);
+    }
+    found
 }
 
 /// Marked nodes by their call.
@@ -78,13 +85,14 @@ fn marked(graph: &Graph) -> BTreeMap<usize, Vec<NodeId>> {
 
 /// Positions of the functions that a graph calls, through other functions too.
 fn used(graph: &Graph, functions: &[Function]) -> BTreeSet<usize> {
+    let positions = positions(functions);
     let mut found = BTreeSet::new();
     let mut waiting = vec![graph];
     while let Some(graph) = waiting.pop() {
         for (_, node) in graph.nodes() {
-            for (index, function) in functions.iter().enumerate() {
-                if is_called_as(function, &node.op) && found.insert(index) {
-                    waiting.push(&function.graph);
+            for index in positions.get(&node.op).into_iter().flatten() {
+                if found.insert(*index) {
+                    waiting.push(&functions[*index].graph);
                 }
             }
             waiting.extend(node.regions.iter().map(|region| &region.graph));
@@ -103,22 +111,13 @@ impl Pass for RestoreCalls {
 
     fn run(&self, model: &mut Model, _: &OptimizeOptions, report: &mut Report) -> Result<(), Error> {
         let Calls { calls, used: before } = std::mem::take(&mut report.calls);
-        let graph = &mut model.graph;
-        let mut is_restored = false;
-        for (index, nodes) in marked(graph) {
-            if let Some(node) = calls.get(index).and_then(|call| call.restored(graph, &nodes)) {
-                nodes.iter().for_each(|id| drop(graph.remove_node(*id)));
-                graph.add_node(node);
-                is_restored = true;
-            }
-        }
-        unmark(graph);
-        if is_restored {
-            // Constants of the bodies are theirs again, and calls stand where their operands are ready.
-            graph.compact().map_err(|node| Error::BrokenByPass {
-                pass: "restore-calls",
-                source: fusebox_ir::VerifyError::Cycle { node: graph.describe(node) },
-            })?;
+        let mut expanded = model.graph.clone();
+        unmark(&mut expanded);
+        let is_restored = restore(&mut model.graph, &calls);
+        // Constants of the bodies are theirs again, and calls stand where their operands are ready. They never are when a
+        // rule made one operand of a call read another result of it: then the calls stay expanded.
+        if !is_restored || model.graph.compact().is_err() {
+            model.graph = expanded;
         }
         let after = used(&model.graph, &model.functions);
         let mut position = 0..;
@@ -130,6 +129,23 @@ impl Pass for RestoreCalls {
     }
 }
 
+/// Puts back what is untouched; whether there was any.
+fn restore(graph: &mut Graph, calls: &[Call]) -> bool {
+    let mut reads = vec![0; graph.value_count()];
+    let read = graph.nodes().flat_map(|(_, node)| node.reads()).chain(graph.outputs.iter().copied());
+    read.for_each(|value| reads[value.0 as usize] += 1);
+    let mut is_restored = false;
+    for (index, nodes) in marked(graph) {
+        if let Some(node) = calls.get(index).and_then(|call| call.restored(graph, &nodes, &reads)) {
+            nodes.iter().for_each(|id| drop(graph.remove_node(*id)));
+            graph.add_node(node);
+            is_restored = true;
+        }
+    }
+    unmark(graph);
+    is_restored
+}
+
 fn unmark(graph: &mut Graph) {
     for id in graph.node_ids() {
         let node = graph.node_mut(id);
@@ -139,10 +155,10 @@ fn unmark(graph: &mut Graph) {
 }
 
 impl Call {
-    /// The call with the values of today, when `nodes` are its body untouched.
-    fn restored(&self, graph: &Graph, nodes: &[NodeId]) -> Option<Node> {
+    /// The call with the values of today, when `nodes` are its body untouched. `reads` counts the readers of every value
+    /// before the first call was restored; restoring others leaves it true for what only this body reads.
+    fn restored(&self, graph: &Graph, nodes: &[NodeId], reads: &[usize]) -> Option<Node> {
         let values = self.matched(graph, nodes)?;
-        let inside: BTreeSet<NodeId> = nodes.iter().copied().collect();
         let now = |slot: &Option<ValueId>| slot.map(|old| values.get(&old).copied());
         let mut node = self.node.clone();
         for slot in &mut node.inputs {
@@ -155,8 +171,12 @@ impl Call {
         let outputs: BTreeSet<ValueId> = node.outputs.iter().flatten().copied().collect();
         let made = nodes.iter().flat_map(|id| graph.node(*id).outputs.iter().flatten());
         let inner: BTreeSet<ValueId> = made.copied().filter(|value| !outputs.contains(value)).collect();
-        let is_read_outside = graph.outputs.iter().any(|value| inner.contains(value))
-            || graph.nodes().any(|(id, n)| !inside.contains(&id) && n.reads().any(|v| inner.contains(&v)));
+        let mut outside: BTreeMap<ValueId, usize> =
+            inner.into_iter().map(|value| (value, reads[value.0 as usize])).collect();
+        for value in nodes.iter().flat_map(|id| graph.node(*id).reads()) {
+            outside.entry(value).and_modify(|count| *count -= 1);
+        }
+        let is_read_outside = outside.values().any(|count| *count > 0);
         (!is_read_outside).then_some(node)
     }
 
