@@ -113,8 +113,8 @@ impl Session {
     ) -> Result<Outputs, ExecError> {
         let data: Vec<Option<Datum>> =
             arrange(self.graph(), inputs)?.into_iter().map(|t| t.map(Datum::Tensor)).collect();
-        let outputs = self.execute(&data, profile)?.into_iter().map(Datum::into_tensor);
-        Ok(self.output_names().zip(outputs.collect::<Result<Vec<_>, _>>()?).collect())
+        let outputs = self.execute(&data, profile)?;
+        Ok(self.output_names().zip(outputs).flat_map(|(name, datum)| datum.into_tensors(&name)).collect())
     }
 
     fn output_names(&self) -> impl Iterator<Item = String> {

@@ -148,7 +148,20 @@ fn evaluate(
         interpreter = interpreter.observed(observer);
     }
     let outputs = interpreter.run(&model.graph, &data, &[])?;
-    Ok(outputs.into_iter().map(Datum::into_tensor).collect::<Result<_, _>>()?)
+    Ok(outputs.into_iter().map(joined).collect())
+}
+
+/// A tensor as it is; of a sequence all its elements in a row with the sizes of its tensors, so that it compares as one.
+fn joined(datum: Datum) -> Tensor {
+    if let Datum::Tensor(tensor) = datum {
+        return tensor;
+    }
+    let mut numbers = Vec::new();
+    for (_, tensor) in datum.into_tensors("") {
+        numbers.extend(tensor.shape().iter().map(|size| *size as f64));
+        numbers.extend(metrics::numbers(&tensor).unwrap_or_default());
+    }
+    Tensor::vector(numbers)
 }
 
 /// Compares two models on the same inputs, which are given under the first one's names.
@@ -178,7 +191,9 @@ pub fn verify_against(
         Engine::Reference => reference(b, &renamed)?,
         Engine::Executor => {
             let session = Session::new(b, SessionOptions { threads: options.threads, isa: None })?;
-            session.run(&renamed)?.into_iter().map(|(_, tensor)| tensor).collect()
+            let data: Vec<(&str, Datum)> =
+                renamed.iter().map(|(name, tensor)| (*name, Datum::Tensor(tensor.clone()))).collect();
+            session.run_data(&data)?.into_iter().map(|(_, datum)| joined(datum)).collect()
         }
     };
     let order = pair_outputs(a, b)?;

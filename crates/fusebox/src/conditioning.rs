@@ -10,11 +10,11 @@ use crate::metrics::{self, Metrics, Tolerance};
 use crate::{Error, Model};
 use fusebox_ir::{DType, Tensor};
 
-/// Times the effect of the last bit that two evaluations may be apart: a sum of a thousand products, rounded at each
+/// Times the effect of the last bit that two evaluations may be apart: a sum of a few hundred products, rounded at each
 /// step, is off by about this many halves of the last bit.
-const ROUNDINGS: f64 = 16.0;
+const ROUNDINGS: f64 = 8.0;
 /// However much a model amplifies, this is the most that is forgiven.
-const MOST: Tolerance = Tolerance { cosine: 0.999, rel: 0.05, ..Tolerance::NONE };
+const MOST: Tolerance = Tolerance { cosine: 0.999_9, rel: 0.02, ..Tolerance::NONE };
 
 /// For each output, how far it moves when every f32 weight and input is multiplied by one more or less half of its last
 /// bit, by the reference.

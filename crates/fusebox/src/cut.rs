@@ -27,6 +27,10 @@ pub fn around_unknown(original: &Model, optimized: &Model) -> Option<Parts> {
     if here.is_empty() || !here.keys().eq(there.keys()) {
         return None;
     }
+    if original.graph.node_count() == here.len() {
+        // Nothing surrounds them.
+        return None;
+    }
     let (original, promised) = cut(original, &here, None)?;
     let (optimized, _) = cut(optimized, &there, Some(&promised))?;
     let left_out = here.keys().map(|(op, name)| format!("{name:?} ({op})")).collect();

@@ -196,19 +196,33 @@ pub fn compare(reference: &Tensor, other: &Tensor) -> Result<Metrics, String> {
     Ok(metrics)
 }
 
+/// Magnitude from which a number is taken for one that hides a position.
+const ERASES: f64 = 1e9;
+
 fn measure(a: &[f64], b: &[f64], row: usize) -> Metrics {
-    let largest = a.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
-    let least = largest * LEAST_ROW;
+    // Numbers that erase a score under softmax say nothing of the scores beside them, where both sides have them.
+    let erases = |x: f64, y: f64| x.is_finite() && x.abs() >= ERASES && (x - y).abs() <= 1e-6 * x.abs();
+    let rows = || a.chunks(row.max(1)).zip(b.chunks(row.max(1)));
+    let largest = |(x, y): (&[f64], &[f64])| {
+        let counted = x.iter().zip(y).filter(|(x, y)| x.is_finite() && !erases(**x, **y));
+        counted.fold(0f64, |m, (x, _)| m.max(x.abs()))
+    };
+    let mut magnitudes: Vec<f64> = rows().map(largest).collect();
+    magnitudes.sort_by(f64::total_cmp);
+    let least = magnitudes.get(magnitudes.len() / 2).copied().unwrap_or(0.0) * LEAST_ROW;
     let (mut max_abs, mut max_rel, mut different) = (0f64, 0f64, 0usize);
     let (mut aa, mut bb, mut ab, mut noise) = (0f64, 0f64, 0f64, 0f64);
-    for (x, y) in a.chunks(row.max(1)).zip(b.chunks(row.max(1))) {
-        let magnitude = x.iter().filter(|x| x.is_finite()).fold(least, |m, x| m.max(x.abs()));
+    for (x, y) in rows() {
+        let magnitude = largest((x, y)).max(least);
         for (x, y) in x.iter().zip(y) {
             let same = x == y || (x.is_nan() && y.is_nan());
             let error = if same { 0.0 } else { (x - y).abs() };
             // A NaN or an infinity on one side only is as wrong as can be.
             let error = if error.is_nan() { f64::INFINITY } else { error };
             different += usize::from(!same);
+            if erases(*x, *y) {
+                continue;
+            }
             max_abs = max_abs.max(error);
             max_rel = max_rel.max(if error == 0.0 { 0.0 } else { error / magnitude.max(f64::MIN_POSITIVE) });
             noise += error * error;
@@ -242,6 +256,23 @@ mod tests {
         let metrics = compare(&rows([1.0, 100.0, 1.0, 2.0]), &rows([2.0, 100.0, 1.0, 2.0])).unwrap();
         assert_eq!((metrics.max_abs, metrics.max_rel, metrics.different), (1.0, 0.01, 1));
         assert!(Tolerance::F32.broken_by(&metrics).unwrap().starts_with("relative error 1.00e-2"));
+    }
+
+    #[test]
+    fn numbers_that_erase_scores_hide_no_errors() {
+        let row =
+            |x: f32, mask: f32| Tensor::from_vec(vec![3, 2], vec![1.0, mask, x, 2.0, mask, mask]).unwrap();
+        for mask in [f32::MIN, -1e9, -1e30] {
+            let found = compare(&row(1.0, mask), &row(1.5, mask)).unwrap();
+            assert_eq!(found.max_rel, 0.25, "{mask}");
+            assert!(
+                Tolerance::F32.broken_by(&found).is_some() && Tolerance::INT8.broken_by(&found).is_some()
+            );
+            assert_eq!(Tolerance::F32.broken_by(&compare(&row(1.0, mask), &row(1.0, mask)).unwrap()), None);
+            assert!(
+                Tolerance::F32.broken_by(&compare(&row(1.0, mask), &row(1.0, mask / 2.0)).unwrap()).is_some()
+            );
+        }
     }
 
     #[test]

@@ -35,24 +35,29 @@ pub fn of_node(graph: &Graph, node: &Node) -> Cost {
     op.cost(&Shapes { attrs: &node.attrs, inputs: &inputs, outputs: &outputs, assume: &|_| 1 })
 }
 
-/// Work of a typed graph with sizes for its symbols.
-pub fn of_graph(graph: &Graph, sizes: &Sizes) -> Work {
-    let mut graph = graph.clone();
-    sizes::substitute_typed(&mut graph, sizes);
-    let mut work = Work { nodes: graph.total_node_count(), ..Work::default() };
-    let mut constants = BTreeSet::new();
-    add_nodes(&mut work, &graph);
-    for (_, node) in graph.nodes() {
-        constants.extend(node.reads().filter(|v| graph.constant(*v).is_some()));
-    }
-    work.seconds =
-        fusebox_rewrite::totals(&graph, &crate::optimize::machine(sizes)).picoseconds as f64 * 1e-12;
+/// Adds the constants that a graph's nodes read, each once, and those of its bodies.
+fn add_constants(work: &mut Work, graph: &Graph) {
+    let reads = graph.nodes().flat_map(|(_, node)| node.reads());
+    let constants: BTreeSet<ValueId> = reads.filter(|v| graph.constant(*v).is_some()).collect();
     for tensor in constants.iter().filter_map(|v| graph.constant(*v)) {
         work.weight_bytes += tensor.data().len() as f64;
         if tensor.dtype().is_float() || tensor.dtype().bits() <= 8 {
             work.parameters += tensor.len() as f64;
         }
     }
+    let bodies = graph.nodes().flat_map(|(_, node)| &node.regions);
+    bodies.for_each(|body| add_constants(work, &body.graph));
+}
+
+/// Work of a typed graph with sizes for its symbols.
+pub fn of_graph(graph: &Graph, sizes: &Sizes) -> Work {
+    let mut graph = graph.clone();
+    sizes::substitute_typed(&mut graph, sizes);
+    let mut work = Work { nodes: graph.total_node_count(), ..Work::default() };
+    add_nodes(&mut work, &graph);
+    work.seconds =
+        fusebox_rewrite::totals(&graph, &crate::optimize::machine(sizes)).picoseconds as f64 * 1e-12;
+    add_constants(&mut work, &graph);
     work.peak_activation_bytes = peak(&graph, &|_| true);
     work
 }

@@ -50,6 +50,21 @@ impl Datum {
     }
 }
 
+impl Datum {
+    /// The tensors inside, each under a name: `name` itself, `name[0]`, `name[1]`, … of a sequence, nothing of what is
+    /// absent.
+    pub fn into_tensors(self, name: &str) -> Vec<(String, Tensor)> {
+        match self {
+            Self::Tensor(tensor) => vec![(name.to_owned(), tensor)],
+            Self::Sequence(items) => {
+                let named = items.into_iter().enumerate();
+                named.flat_map(|(index, item)| item.into_tensors(&format!("{name}[{index}]"))).collect()
+            }
+            Self::Absent => Vec::new(),
+        }
+    }
+}
+
 impl From<Tensor> for Datum {
     fn from(tensor: Tensor) -> Self {
         Self::Tensor(tensor)

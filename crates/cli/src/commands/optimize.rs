@@ -380,7 +380,11 @@ fn verdict(verification: &Verification, style: &Style) -> String {
         worst.cosine,
         number::plain(worst.max_rel),
         number::plain(worst.sqnr_db),
-        verification.tolerance,
+        if verification.amplified.is_empty() {
+            verification.tolerance.to_string()
+        } else {
+            format!("{}, past them only where the model amplifies rounding", verification.tolerance)
+        },
         number::seconds(verification.seconds),
     )
 }

@@ -77,6 +77,8 @@ struct Uses {
     added: bool,
     /// Gives a size, a bound or a count.
     counts: bool,
+    /// Says how often a body runs, or divides: zero would hide what happens.
+    trips: bool,
     /// Read by a convolution.
     convolved: bool,
 }
@@ -100,6 +102,8 @@ pub(super) fn of(graph: &Graph, input: ValueId) -> Role {
     match uses.keeps {
         Some(keep) => mask(keep),
         None if is_mask => mask(1),
+        // More than once, so that what a body carries over is seen too.
+        None if uses.trips => Role::Constant { value: 3 },
         None if uses.counts => Role::Constant { value: 1 },
         None if name.contains("pos") => Role::Positions { below: i64::MAX },
         None if matches!(ty.dtype, DType::U8 | DType::I8) => Role::Bytes,
@@ -171,6 +175,9 @@ impl<'g> Walk<'g> {
             _ if !node.op.domain.is_empty() => {}
             ("Gather" | "GatherElements", 1) => self.index(node, node.attrs.int_or("axis", 0), step),
             ("RoiAlign", 2) => self.index(node, 0, step),
+            // Zero is no divisor of integers.
+            ("Div" | "Mod", 1) => self.uses.trips |= step.verbatim,
+            ("Loop", 0) => self.uses.trips |= step.verbatim,
             ("OneHot", 0) => self.limit(node.input(1).and_then(|v| self.scalar(v)).map(|d| d as i64), step),
             (
                 "Cast" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" | "Transpose"
@@ -331,6 +338,15 @@ mod tests {
         let codes = b.constant(Tensor::from_vec(vec![1, 1, 257], (0..257).collect::<Vec<i32>>()).unwrap());
         let hot = b.op("Equal", &[bytes, codes]);
         assert_eq!(of(&b.finish(&[hot]), bytes), Role::Ids { below: 257 });
+    }
+
+    #[test]
+    fn bodies_run_more_than_once() {
+        let mut b = Builder::new();
+        let trips = b.input("n", TensorType::known(DType::I64, &[]));
+        let cast = b.op("Identity", &[trips]);
+        b.node(OpName::onnx("Loop"), &[Some(cast)], 1, Attrs::new());
+        assert_eq!(of(&b.finish(&[]), trips), Role::Constant { value: 3 });
     }
 
     #[test]

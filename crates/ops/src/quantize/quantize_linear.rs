@@ -11,7 +11,7 @@ use crate::movement::{cast, dtype_attr};
 use crate::op::{Edit, Eval, Infer, Inferred, Op, Schema};
 use crate::view::one;
 use crate::{Datum, EvalError, InferError, VersionError};
-use fusebox_ir::{Attrs, DType, TensorType, Type};
+use fusebox_ir::{Attrs, DType, TensorType, Type, ValueId};
 
 static SCHEMA: Schema = Schema::onnx("QuantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28], (2, 3), (1, 1))
     .with(&[
@@ -119,10 +119,20 @@ fn drop_output_type(edit: &mut Edit<'_>) -> Result<(), VersionError> {
     Ok(())
 }
 
-/// What both quantization operators lack in old opsets: blocks before 21, an axis before 13.
+/// What both quantization operators lack in old opsets: blocks and codes of 4 and 16 bits before 21, an axis before 13.
 pub(super) fn check_form(schema: &'static Schema, edit: &mut Edit<'_>) -> Result<(), VersionError> {
     if edit.opset < 21 {
         drop_int(schema, edit, "block_size", 0)?;
+        // Codes are the first input of one operator, the output and the zero point of the other.
+        let node = edit.node();
+        let ends = [node.input(0), node.input(2), node.output(0)];
+        let is_new = |value: &ValueId| {
+            let dtype = edit.graph.value(*value).ty.tensor().map(|ty| ty.dtype);
+            dtype.is_some_and(|dtype| !dtype.is_float() && matches!(dtype.bits(), 2 | 4 | 16))
+        };
+        if ends.iter().flatten().any(is_new) {
+            return Err(inexpressible(schema, edit, "codes of 2, 4 and 16 bits do not exist there"));
+        }
     }
     if edit.opset < 13 {
         let scale = edit.node().input(1);
@@ -182,5 +192,8 @@ mod tests {
         let attrs = Attrs::new().with("output_dtype", i64::from(DType::U8.to_onnx())).with("saturate", 1);
         let (graph, node) = downgraded(&QuantizeLinear, attrs, &inputs, 13).unwrap();
         assert!(graph.node(node).attrs.is_empty());
+        let wide = [t(&[2], &[1f32, 2.0]), Tensor::scalar(1f32), Tensor::scalar(0i16)];
+        assert!(downgraded(&QuantizeLinear, Attrs::new(), &wide, 20).is_err());
+        assert!(downgraded(&QuantizeLinear, Attrs::new(), &wide, 21).is_ok());
     }
 }
