@@ -64,3 +64,47 @@ fn what_no_memory_holds_is_refused_before_it_is_computed() {
     let error = verify_optimized(&model, &optimized, &VerifyOptions::default()).unwrap_err();
     assert!(matches!(error, fusebox::Error::TooLarge { .. }), "{error}");
 }
+
+/// `if switch { x * 2 } else { x * otherwise }`.
+fn switched(otherwise: f32) -> Model {
+    let mut b = Builder::new();
+    let switch = b.input("switch", TensorType::known(DType::Bool, &[]));
+    let x = b.input("x", TensorType::known(DType::F32, &[4]));
+    let branch = |name: &str, by: f32| {
+        let mut b = Builder::new();
+        let inner = b.graph.add_typed(fusebox_ir::Type::Unknown);
+        b.graph.captured.push(inner);
+        let by = b.f32(by);
+        let y = b.op("Mul", &[inner, by]);
+        fusebox_ir::Region { name: name.into(), graph: b.finish(&[y]), captures: vec![x] }
+    };
+    let regions = vec![branch("else_branch", otherwise), branch("then_branch", 2.0)];
+    let y = b.op("If", &[switch]);
+    let id = b.graph.node_ids()[0];
+    b.graph.node_mut(id).regions = regions;
+    let graph = b.finish(&[y]);
+    fusebox_ir::Model { graph, ..fusebox_ir::Model::default() }.into()
+}
+
+#[test]
+fn both_branches_of_a_switch_are_verified() {
+    let verify = |a, b| verify_optimized(&switched(a), &switched(b), &VerifyOptions::default()).unwrap();
+    assert!(verify(3.0, 3.0).compared() && verify(3.0, 3.0).passed());
+    assert!(!verify(3.0, 99.0).passed());
+}
+
+#[test]
+fn a_model_that_drawn_inputs_do_not_suit_is_not_refused() {
+    let mut b = Builder::new();
+    let x = b.input("x", TensorType::new(DType::F32, [Dim::symbol("n")]));
+    let shape = b.i64s(&[-1, 7919]);
+    let y = b.op("Reshape", &[x, shape]);
+    let graph = b.finish(&[y]);
+    let model = Model::from(fusebox_ir::Model { graph, ..fusebox_ir::Model::default() });
+    let found = verify_optimized(&model, &model, &VerifyOptions::default()).unwrap();
+    assert!(!found.compared() && found.note.unwrap().contains("--dim"));
+    let sizes = fusebox::Sizes::from([("n".into(), 2 * 7919)]);
+    let found =
+        verify_optimized(&model, &model, &VerifyOptions { sizes, ..VerifyOptions::default() }).unwrap();
+    assert!(found.compared() && found.passed());
+}

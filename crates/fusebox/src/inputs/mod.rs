@@ -10,7 +10,7 @@ pub use role::Role;
 
 use crate::sizes::{self, Preferred, Sizes};
 use crate::{Error, Model};
-use fusebox_ir::{Tensor, Type};
+use fusebox_ir::{DType, Tensor, Type};
 
 /// One drawn input.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,22 @@ impl Inputs {
     /// As a session takes them.
     pub fn feeds(&self) -> Vec<(&str, Tensor)> {
         self.list.iter().map(|input| (input.name.as_str(), input.tensor.clone())).collect()
+    }
+
+    /// The same with every switch, a single truth, the other way; `None` where there is none.
+    pub fn turned(&self) -> Option<Self> {
+        let is_switch = |tensor: &Tensor| tensor.dtype() == DType::Bool && tensor.len() == 1;
+        let mut turned = self.clone();
+        let switches = turned.list.iter_mut().filter(|input| is_switch(&input.tensor));
+        let mut count = 0;
+        for input in switches {
+            let is_on = input.tensor.data()[0] != 0;
+            input.tensor =
+                Tensor::from_bytes(DType::Bool, input.tensor.shape().to_vec(), vec![u8::from(!is_on)].into())
+                    .ok()?;
+            count += 1;
+        }
+        (count > 0).then_some(turned)
     }
 }
 
