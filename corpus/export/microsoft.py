@@ -156,6 +156,19 @@ def embed_layer_norm_positions(d):
 
 
 @case
+def qembed_layer_norm(d):
+    word, position, segment = d.u8(10, 8), d.u8(6, 8), d.u8(2, 8)
+    feeds = {
+        "input_ids": d.i32(2, 4, high=10), "segment_ids": d.i32(2, 4), "word": word, "position": position,
+        "segment": segment, "gamma": d.u8(8), "beta": d.u8(8), "mask": np.array([[1, 1, 0, 0], [1, 1, 1, 0]], np.int32),
+    }
+    operands = ["word", "position", "segment", "gamma", "beta"]
+    feeds |= {f"{name}_scale": f32(0.01 + 0.005 * i) for i, name in enumerate(operands)}
+    feeds |= {f"{name}_zero": u8(110 + 5 * i) for i, name in enumerate(operands)}
+    return "QEmbedLayerNormalization", feeds, 2, {"epsilon": 1e-6}
+
+
+@case
 def fused_matmul(d):
     return "FusedMatMul", {"a": d.f(2, 4, 3), "b": d.f(2, 5, 4)}, 1, {"transA": 1, "transB": 1, "alpha": 0.3}
 
@@ -608,6 +621,34 @@ def matmul_integer_to_float(d):
     feeds = {"a": d.u8(2, 3, 8), "b": d.i8(8, 5), "as": f32(0.02), "bs": d.scales(5), "az": u8(100),
              "bz": d.i8(5), "bias": d.f(5)}
     return "MatMulIntegerToFloat", feeds, 1, {}
+
+
+def lstm(d, directions, scale, zero, **more):
+    steps, batch, inputs, hidden = 5, 2, 6, 4
+    state = (directions, batch, hidden)
+    return {
+        "x": d.f(steps, batch, inputs), "w": d.i8(directions, inputs, 4 * hidden),
+        "r": d.i8(directions, hidden, 4 * hidden), "b": d.f(directions, 8 * hidden, scale=0.3), "lengths": None,
+        "h": d.f(*state, scale=0.5), "c": d.f(*state, scale=0.5), "p": None,
+        "ws": d.scales(*scale) / 2, "wz": zero, "rs": d.scales(*scale) / 2, "rz": zero,
+    } | more
+
+
+@case
+def dynamic_quantize_lstm(d):
+    return "DynamicQuantizeLSTM", lstm(d, 1, [1], d.i8(1, low=0, high=1)), 3, {"hidden_size": 4}
+
+
+@case
+def dynamic_quantize_lstm_both(d):
+    feeds = lstm(d, 2, [2], d.i8(2, low=-9, high=9), lengths=np.array([5, 3], np.int32))
+    return "DynamicQuantizeLSTM", feeds, 3, {"hidden_size": 4, "direction": "bidirectional"}
+
+
+@case
+def dynamic_quantize_lstm_columns(d):
+    feeds = lstm(d, 2, [2, 16], d.i8(2, 16, low=0, high=1), p=d.f(2, 12, scale=0.3))
+    return "DynamicQuantizeLSTM", feeds, 3, {"hidden_size": 4, "direction": "bidirectional"}
 
 
 @case

@@ -7,6 +7,7 @@
 mod affine;
 mod attention;
 mod convolutions;
+mod dynamic_quantize_lstm;
 mod embed_layer_norm;
 mod gathers;
 mod gelus;
@@ -94,7 +95,9 @@ pub(crate) const OPS: &[&dyn Op] = &[
     &convolutions::NHWC_FUSED_CONV,
     &convolutions::NHWC_MAX_POOL,
     &convolutions::QLINEAR_CONV,
+    &dynamic_quantize_lstm::DYNAMIC_QUANTIZE_LSTM,
     &embed_layer_norm::EMBED_LAYER_NORM,
+    &embed_layer_norm::QUANTIZED,
     &gathers::GATHER_BLOCK_QUANTIZED,
     &gelus::BIAS,
     &gelus::ERF,
