@@ -3,6 +3,7 @@
 //! Refuses to print and to exit. Causes are kept as sources, so a front end shows the chain.
 
 use crate::compare::OutputComparison;
+use crate::sizes::Sizes;
 use crate::verification::Verification;
 use fusebox_exec::ExecError;
 use fusebox_ir::VerifyError;
@@ -155,6 +156,15 @@ pub enum Error {
         /// The size given.
         size: i64,
     },
+    /// A model that does not run on any sizes that were tried for its symbolic dims.
+    #[error("the model runs on none of the sizes that were tried for its symbolic dims")]
+    #[diagnostic(code(fusebox::dim), help("{}", example_of(open)))]
+    NoSizes {
+        /// The dims that were left open, with the sizes that were tried first.
+        open: Sizes,
+        /// What went wrong with the first sizes.
+        source: Box<Error>,
+    },
     /// An input for which no tensor can be drawn.
     #[error("no input can be drawn for {name:?}, which is {ty}")]
     #[diagnostic(code(fusebox::inputs), help("give it as a file: --input {name}=FILE.npy"))]
@@ -185,6 +195,18 @@ fn known_dims(known: &[String]) -> String {
         return "all sizes of its inputs are fixed".into();
     }
     format!("its symbolic dims are {}", known.join(", "))
+}
+
+/// How to choose the dims that are open.
+fn example_of(open: &Sizes) -> String {
+    let names: Vec<&str> = open.keys().map(|name| &**name).collect();
+    let example: Vec<String> = open.iter().map(|(name, size)| format!("--dim {name}={size}")).collect();
+    format!(
+        "exporters freeze some sizes that the file calls dynamic: give those of {} that the model was made for, in the \
+         form of {}",
+        names.join(", "),
+        example.join(" ")
+    )
 }
 
 fn run_help(error: &ExecError) -> &'static str {
@@ -305,6 +327,7 @@ impl Error {
                 ExecError::Type(_) | ExecError::Graph(_) => Kind::Invalid,
                 _ => Kind::Unsupported,
             },
+            Self::NoSizes { source, .. } => source.kind(),
             Self::Evaluate { .. } | Self::TooLarge { .. } => Kind::Unsupported,
             Self::UnknownDim { .. }
             | Self::NoSuchNode { .. }

@@ -26,6 +26,7 @@
 //! Refuses to know terminals: texts, colours and exit codes are the command line's. Every failure is an [`Error`] with
 //! a [`Kind`], its causes, and a hint at what to do.
 
+pub mod attempts;
 pub mod compare;
 pub mod conditioning;
 pub mod cut;

@@ -22,12 +22,14 @@ pub struct Preferred {
     pub batch: i64,
     /// Of all others.
     pub other: i64,
+    /// Height and width of images.
+    pub image: [i64; 2],
 }
 
 impl Default for Preferred {
-    /// One sample, 128 of everything else.
+    /// One sample, images of 224 by 224, 128 of everything else.
     fn default() -> Self {
-        Self { batch: 1, other: 128 }
+        Self { batch: 1, other: 128, image: [224, 224] }
     }
 }
 
@@ -170,13 +172,11 @@ fn guess_one(graph: &Graph, symbol: &str, preferred: Preferred) -> i64 {
     let lower = symbol.to_lowercase();
     // Names that also stand for a length.
     let may_be_batch = matches!(&*lower, "n" | "b" | "bs" | "num_samples") && leads(graph, symbol);
-    if lower.contains("batch") || may_be_batch || only_leads(graph, symbol) {
+    let leads = may_be_batch || only_leads(graph, symbol) || counts_states(graph, symbol);
+    if lower.contains("batch") || leads {
         return preferred.batch;
     }
-    if is_image_side(graph, symbol) {
-        return 224;
-    }
-    preferred.other
+    image_side(graph, symbol).map_or(preferred.other, |side| preferred.image[side])
 }
 
 /// Shapes of inputs that are no cache of a decoder: heads are not channels.
@@ -194,6 +194,21 @@ fn leads(graph: &Graph, symbol: &str) -> bool {
     shapes(graph).any(|shape| shape.first().is_some_and(|dim| dim.as_symbol() == Some(symbol)))
 }
 
+/// Names of what LSTM and GRU carry on, `[layers, batch, hidden]`.
+const STATES: &[&str] =
+    &["state", "h", "c", "h0", "c0", "h_0", "c_0", "hx", "cx", "hidden", "cell", "initial_h", "initial_c"];
+
+/// Whether the symbol counts the samples of a recurrent layer's state.
+fn counts_states(graph: &Graph, symbol: &str) -> bool {
+    let states = graph.inputs.iter().filter(|id| STATES.contains(&&*graph.value(**id).name.to_lowercase()));
+    states.filter_map(|id| graph.value(*id).ty.tensor()?.shape.as_deref()).any(|shape| match shape {
+        [layers, batch, hidden] => {
+            layers.value().is_some() && batch.as_symbol() == Some(symbol) && hidden.value().is_some()
+        }
+        _ => false,
+    })
+}
+
 /// Whether the symbol is the first axis of every input that has it, and another axis follows.
 fn only_leads(graph: &Graph, symbol: &str) -> bool {
     let has = |dim: &Dim| dim.symbols().iter().any(|s| **s == *symbol);
@@ -202,12 +217,13 @@ fn only_leads(graph: &Graph, symbol: &str) -> bool {
         .all(|shape| shape.len() > 1 && shape[0].as_symbol() == Some(symbol) && !shape[1..].iter().any(has))
 }
 
-/// Whether the symbol is height or width of an image.
-fn is_image_side(graph: &Graph, symbol: &str) -> bool {
-    image_shapes(graph).any(|shape| {
-        shape.len() == 4
-            && matches!(shape[1].value(), Some(1 | 3 | 4))
-            && shape[2..].iter().any(|d| d.as_symbol() == Some(symbol))
+/// Which side of an image the symbol is: 0 the height, also where both are called so, 1 the width.
+fn image_side(graph: &Graph, symbol: &str) -> Option<usize> {
+    image_shapes(graph).find_map(|shape| match shape {
+        [_, channels, sides @ ..] if sides.len() == 2 && matches!(channels.value(), Some(1 | 3 | 4)) => {
+            sides.iter().position(|dim| dim.as_symbol() == Some(symbol))
+        }
+        _ => None,
     })
 }
 
@@ -290,6 +306,19 @@ mod tests {
     }
 
     #[test]
+    fn states_of_recurrent_layers_are_as_many_as_samples() {
+        let mut b = Builder::new();
+        let x = b.input("input", TensorType::new(DType::F32, [Dim::symbol("_0"), Dim::symbol("_1")]));
+        b.input("state", TensorType::new(DType::F32, [Dim::known(2), Dim::symbol("_2"), Dim::known(128)]));
+        let features = [Dim::known(1), Dim::symbol("_3"), Dim::known(80)];
+        b.input("features", TensorType::new(DType::F32, features));
+        let y = b.op("Identity", &[x]);
+        let model = Model { graph: b.finish(&[y]), ..Model::default() };
+        let sizes = choose(&model, &Sizes::new(), Preferred { batch: 2, ..Preferred::default() }).unwrap();
+        assert_eq!(["_0", "_1", "_2", "_3"].map(|name| sizes[name]), [2, 128, 2, 128]);
+    }
+
+    #[test]
     fn a_size_that_the_model_contradicts_gives_way_to_one_that_fits() {
         let sizes = choose(&model(dims(), Some(32)), &Sizes::new(), Preferred::default()).unwrap();
         assert_eq!(sizes["seq"], 32);
@@ -309,7 +338,8 @@ mod tests {
         b.input("encoder_attention_mask", TensorType::new(DType::I64, of(&["s27", "s9"])));
         let y = b.op("Identity", &[ids]);
         let model = Model { graph: b.finish(&[y]), ..Model::default() };
-        let sizes = choose(&model, &Sizes::new(), Preferred { batch: 2, other: 16 }).unwrap();
+        let sizes =
+            choose(&model, &Sizes::new(), Preferred { batch: 2, other: 16, ..Preferred::default() }).unwrap();
         let found = |name: &str| sizes[name];
         assert_eq!(["s27", "s5", "s63", "s18", "s41", "s9"].map(found), [2, 2, 16, 16, 32, 16]);
     }

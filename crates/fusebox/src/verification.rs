@@ -1,11 +1,12 @@
 //! Verification of an optimized model: on inputs small enough to afford it, against the reference of the original.
 
+use crate::attempts;
 use crate::compare::{self, CompareOptions, Comparison, Engine};
 use crate::conditioning;
 use crate::cut::{self, Parts};
-use crate::inputs::{self, DrawOptions, Inputs};
+use crate::inputs::{DrawOptions, Inputs};
 use crate::metrics::{Metrics, Tolerance};
-use crate::sizes::{Preferred, Sizes};
+use crate::sizes::Sizes;
 use crate::work;
 use crate::{Error, Model, Precision};
 use fusebox_exec::ExecError;
@@ -218,49 +219,33 @@ pub(crate) fn verify_written(
     })
 }
 
-/// Small inputs that a model can be evaluated on, with what the reference makes of them. Two samples of different
-/// length catch what mixes them up; a model that is fixed to one sample inside gets one, and one
-/// whose inputs must agree in sizes of different names (boxes and their scores) gets equal ones.
+/// Small inputs that a model can be evaluated on, with what the reference makes of them.
 ///
 /// # Errors
-/// An input that cannot be drawn, or the node that fails.
+/// An input that cannot be drawn, or the node that fails at all sizes that were tried.
 pub fn evaluated(model: &Model, options: &VerifyOptions) -> Result<(Inputs, Vec<Tensor>), Error> {
-    let draw = |(batch, other)| {
-        let preferred = Preferred { batch, other };
-        let sizes = options.sizes.clone();
-        inputs::generate(model, &DrawOptions { seed: options.seed, sizes, preferred, padding: true })
+    let draw = DrawOptions {
+        seed: options.seed,
+        sizes: options.sizes.clone(),
+        padding: true,
+        ..DrawOptions::default()
     };
-    let mut tried: Vec<Sizes> = Vec::new();
-    let mut first = None;
-    for sizes in ATTEMPTS {
-        let inputs = draw(*sizes)?;
-        if tried.contains(&inputs.sizes) {
-            continue;
-        }
-        match compare::reference(model, &inputs.feeds()) {
-            Ok(outputs) => return Ok((inputs, outputs)),
-            Err(error) if cannot_be_evaluated(&error).is_some() => return Err(error),
-            Err(error) => {
-                first.get_or_insert(error);
-            }
-        }
-        tried.push(inputs.sizes);
-    }
-    Err(first.expect("the first attempt was no repetition"))
+    attempts::first(model, &draw, attempts::SMALL, |inputs| compare::reference(model, &inputs.feeds()))
 }
-
-/// Batch and other sizes to try: some models are fixed to one sample inside, some have tables that are shorter than
-/// what two free sizes add up to, boxes are as many as their scores, and sound is cut into windows of hundreds of samples.
-const ATTEMPTS: &[(i64, i64)] =
-    &[(2, 16), (1, 16), (2, 4), (1, 4), (1, 1), (16, 16), (2, 128), (1, 512), (1, 4096)];
 
 /// Why nothing is compared when a model fails on what was drawn for it: inputs of its own may suit it all the same. Sizes
 /// that the caller states are the caller's to answer for.
 fn is_drawn_amiss(error: &Error, options: &VerifyOptions) -> Option<String> {
-    let Error::Evaluate { source } = error else { return None };
+    let (source, open) = match error {
+        Error::NoSizes { source, open } => (source.as_ref(), Some(open)),
+        other => (other, None),
+    };
+    let Error::Evaluate { source } = source else { return None };
+    let dims: Vec<&str> = open.into_iter().flatten().map(|(name, _)| &**name).collect();
+    let dims = if dims.is_empty() { String::new() } else { format!(" of {}", dims.join(", ")) };
     options.sizes.is_empty().then(|| {
         format!(
-            "random inputs of several sizes do not suit the model, which fails at {source}; `--dim` states sizes that do"
+            "random inputs of several sizes do not suit the model, which fails at {source}; `--dim NAME=N` states sizes{dims} that do"
         )
     })
 }

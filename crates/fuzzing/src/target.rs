@@ -140,7 +140,7 @@ pub fn run(bytes: &[u8]) {
     if declared > MAX_ELEMENTS {
         return;
     }
-    let preferred = Preferred { batch: 2, other: 3 };
+    let preferred = Preferred { batch: 2, other: 3, ..Preferred::default() };
     let Ok(inputs) = inputs::generate(&model, &DrawOptions { preferred, ..DrawOptions::default() }) else {
         return;
     };

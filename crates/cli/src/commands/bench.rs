@@ -6,7 +6,8 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::options::{DimArgs, ModelArg, parse_threads};
 use clap::Args;
-use fusebox::inputs::{self, DrawOptions, Inputs};
+use fusebox::attempts;
+use fusebox::inputs::{DrawOptions, Inputs};
 use fusebox::measure::{self, Contender, PlanFacts};
 use fusebox::{Model, Profile, Session, SessionOptions, Sizes};
 use fusebox_report::{Cell, Paint, Style, Summary, Table, number};
@@ -158,17 +159,24 @@ impl Verb for Bench {
 impl Bench {
     fn ready(&self, path: &Path, (model, opened): (Model, f64), sizes: &Sizes) -> Result<Ready, Failure> {
         let options = DrawOptions { seed: self.seed, sizes: sizes.clone(), ..DrawOptions::default() };
-        let inputs = inputs::generate(&model, &options)?;
         let start = Instant::now();
         let session = Session::new(&model, SessionOptions { threads: self.threads, isa: None })?;
-        if inputs.list.len() == model.graph.inputs.len() {
-            let shapes: Vec<Vec<usize>> = inputs.list.iter().map(|i| i.tensor.shape().to_vec()).collect();
-            session.prepare(&shapes)?;
-        }
-        let load = opened + start.elapsed().as_secs_f64();
+        let opened = opened + start.elapsed().as_secs_f64();
+        // One run, so that a model that cannot run fails before anything is measured.
+        let (inputs, prepared) = attempts::first(&model, &options, attempts::USUAL, |inputs| {
+            let start = Instant::now();
+            if inputs.list.len() == model.graph.inputs.len() {
+                let shapes: Vec<Vec<usize>> = inputs.list.iter().map(|i| i.tensor.shape().to_vec()).collect();
+                session.prepare(&shapes)?;
+            }
+            let prepared = start.elapsed().as_secs_f64();
+            session.run(&inputs.feeds())?;
+            Ok(prepared)
+        })?;
+        let load = opened + prepared;
         let name = name_of(path);
         let precision = measure::gemm_precision(&model);
-        let mut ready = Ready { name, session, inputs, precision, load, peak: 0.0 }.checked()?;
+        let mut ready = Ready { name, session, inputs, precision, load, peak: 0.0 };
         if !self.serve {
             ready.peak = ready.measure_peak();
         }
@@ -240,12 +248,6 @@ fn name_of(path: &Path) -> String {
 }
 
 impl Ready {
-    /// One run, so that a model that cannot run fails before anything is measured.
-    fn checked(self) -> Result<Self, Failure> {
-        self.session.run(&self.inputs.feeds())?;
-        Ok(self)
-    }
-
     fn measure_peak(&self) -> f64 {
         fusebox::kernels::probe::measure_peak(self.precision, self.session.threads())
     }

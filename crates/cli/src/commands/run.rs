@@ -10,6 +10,7 @@ use fusebox::inputs::{self, DrawOptions, Input, Inputs};
 use fusebox::metrics::numbers;
 use fusebox::sizes::Preferred;
 use fusebox::{Model, Session, SessionOptions, Sizes, Tensor};
+use fusebox::{attempts, compare};
 use fusebox_report::{Style, Table, number};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -61,17 +62,27 @@ impl Verb for Run {
             let given = self.inputs.iter().map(|(_, path)| path.as_path());
             refuse_input(output, given.chain([self.model.model.as_path()]))?;
         }
-        let inputs = self.gather(&model)?;
+        let (given, sizes) = self.gather(&model)?;
         let start = Instant::now();
-        let feeds = inputs.feeds();
-        let outputs: Vec<(String, Tensor)> = if self.reference {
+        let engine: Box<Evaluate<'_>> = if self.reference {
             progress.stage("evaluating");
-            let names = model.graph.outputs.iter().map(|id| model.graph.value(*id).name.clone());
-            names.zip(fusebox::compare::reference(&model, &feeds)?).collect()
+            let names = || model.graph.outputs.iter().map(|id| model.graph.value(*id).name.clone());
+            let model = &model;
+            Box::new(move |feeds| Ok(names().zip(compare::reference(model, feeds)?).collect()))
         } else {
             let session = Session::new(&model, SessionOptions { threads: self.threads, isa: None })?;
             progress.stage("running");
-            session.run(&feeds)?
+            Box::new(move |feeds| Ok(session.run(feeds)?))
+        };
+        let (inputs, outputs) = if given.is_empty() || self.random {
+            let options = DrawOptions { seed: self.seed, sizes, ..DrawOptions::default() };
+            let run = |drawn: &Inputs| engine(&with_given(drawn, &given).feeds());
+            let (drawn, outputs) = attempts::first(&model, &options, attempts::USUAL, run)?;
+            (with_given(&drawn, &given), outputs)
+        } else {
+            let inputs = with_given(&Inputs { sizes, ..Inputs::default() }, &given);
+            let outputs = engine(&inputs.feeds())?;
+            (inputs, outputs)
         };
         let seconds = start.elapsed().as_secs_f64();
         if let Some(path) = &self.output {
@@ -84,8 +95,8 @@ impl Verb for Run {
 }
 
 impl Run {
-    /// Given inputs from their files, the others drawn when that is wanted.
-    fn gather(&self, model: &Model) -> Result<Inputs, Failure> {
+    /// Given inputs from their files, and the sizes that they and the options give.
+    fn gather(&self, model: &Model) -> Result<(Vec<(String, Tensor)>, Sizes), Failure> {
         let mut given: Vec<(String, Tensor)> = Vec::new();
         for (name, path) in &self.inputs {
             let id = model.graph.inputs.iter().find(|id| model.graph.value(**id).name == *name);
@@ -117,20 +128,7 @@ impl Run {
             fusebox::sizes::choose(model, &sizes, Preferred::default())?;
         }
         sizes.extend(found);
-        let drawn = if given.is_empty() || self.random {
-            let options = DrawOptions { seed: self.seed, sizes, ..DrawOptions::default() };
-            inputs::generate(model, &options)?
-        } else {
-            Inputs { sizes, ..Inputs::default() }
-        };
-        let mut list: Vec<Input> =
-            drawn.list.into_iter().filter(|i| given.iter().all(|(name, _)| *name != i.name)).collect();
-        list.extend(given.into_iter().map(|(name, tensor)| Input {
-            name,
-            tensor,
-            role: inputs::Role::Given,
-        }));
-        Ok(Inputs { list, sizes: drawn.sizes })
+        Ok((given, sizes))
     }
 
     fn answer(&self, inputs: &Inputs, outputs: &[(String, Tensor)], seconds: f64) -> Answer {
@@ -142,6 +140,21 @@ impl Run {
         let outputs = outputs.iter().map(|(name, tensor)| Summary::of(name, tensor));
         Answer { inputs: inputs.collect(), outputs: outputs.collect(), seconds, output: self.output.clone() }
     }
+}
+
+/// Gives named outputs for named inputs.
+type Evaluate<'a> = dyn Fn(&[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, fusebox::Error> + 'a;
+
+/// Drawn inputs, those that are given in their place.
+fn with_given(drawn: &Inputs, given: &[(String, Tensor)]) -> Inputs {
+    let is_given = |input: &&Input| given.iter().any(|(name, _)| *name == input.name);
+    let mut list: Vec<Input> = drawn.list.iter().filter(|input| !is_given(input)).cloned().collect();
+    list.extend(given.iter().map(|(name, tensor)| Input {
+        name: name.clone(),
+        tensor: tensor.clone(),
+        role: inputs::Role::Given,
+    }));
+    Inputs { list, sizes: drawn.sizes.clone() }
 }
 
 /// Sizes of symbolic dims that follow from given tensors.

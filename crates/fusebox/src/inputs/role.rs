@@ -101,6 +101,7 @@ pub(super) fn of(graph: &Graph, input: ValueId) -> Role {
     }
     match uses.keeps {
         Some(keep) => mask(keep),
+        None if is_rate(&name, ty) => Role::Constant { value: 16_000 },
         None if is_mask => mask(1),
         // More than once, so that what a body carries over is seen too.
         None if uses.trips => Role::Constant { value: 3 },
@@ -109,6 +110,13 @@ pub(super) fn of(graph: &Graph, input: ValueId) -> Role {
         None if matches!(ty.dtype, DType::U8 | DType::I8) => Role::Bytes,
         None => Role::Ids { below: 2 },
     }
+}
+
+/// Whether an input is how many samples of sound there are per second: its number alone decides between models inside,
+/// and the graph does not say for what.
+fn is_rate(name: &str, ty: &TensorType) -> bool {
+    let is_single = ty.shape.as_ref().is_some_and(|s| s.iter().all(|dim| dim.value() == Some(1)));
+    is_single && matches!(name, "sr" | "sample_rate" | "sampling_rate" | "samplerate")
 }
 
 /// A mask of zeros and ones.
@@ -364,6 +372,15 @@ mod tests {
         let graph = b.finish(&[]);
         assert_eq!(of(&graph, image), Role::Image);
         assert_eq!(of(&graph, mask), Role::Mask { keep: 0, hide: -1000 });
+    }
+
+    #[test]
+    fn rates_of_sound_are_what_models_are_made_for() {
+        let mut b = Builder::new();
+        let rate = b.input("sr", TensorType::known(DType::I64, &[]));
+        let wide = b.constant(Tensor::scalar(16_000i64));
+        let is_wide = b.op("Equal", &[rate, wide]);
+        assert_eq!(of(&b.finish(&[is_wide]), rate), Role::Constant { value: 16_000 });
     }
 
     #[test]
