@@ -22,7 +22,7 @@ pub struct SessionOptions {
     pub isa: Option<Isa>,
 }
 
-/// Outputs by name, in the model's order.
+/// Outputs by name, in the model's order; the tensors of a sequence as `name[0]`, `name[1]`, ….
 pub type Outputs = Vec<(String, Tensor)>;
 
 /// A model ready to run.

@@ -11,6 +11,7 @@ use crate::sizes::{self, Sizes};
 use crate::{Error, Model, Session};
 use feed::{At, Feed, integers, most_likely, symbol_of, symbols_of};
 use fusebox_ir::{DType, Dim, Graph, Tensor, TensorType, ValueId};
+use fusebox_ops::Datum;
 use pair::{Pair, Pairing};
 use std::sync::Arc;
 
@@ -143,7 +144,12 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// As [`Session::run`].
     pub fn step(&mut self) -> Result<Vec<i64>, Error> {
-        let outputs = self.session.run(&self.feeds())?;
+        let feeds: Vec<(&str, Datum)> =
+            self.feeds().into_iter().map(|(name, tensor)| (name, Datum::Tensor(tensor))).collect();
+        // One tensor for each output: a sequence has no place in a cache.
+        let tensor = |(name, datum): (String, Datum)| Ok((name, datum.into_tensor()?));
+        let outputs: Vec<(String, Tensor)> =
+            self.session.run_data(&feeds)?.into_iter().map(tensor).collect::<Result<_, Error>>()?;
         let next = most_likely(&outputs[self.logits].1)?;
         self.at = At { past: self.at.past + self.at.tokens, tokens: 1 };
         if let Some(tokens) = &self.tokens {
