@@ -117,7 +117,7 @@ def page(rows: list[dict], refused: list[dict]) -> str:
         "",
         *summary(rows, refused),
         "",
-        "A model passes when `optimize` writes it (in f32, verified against the reference), our executor and onnxruntime run "
+        "A model passes when `optimize` writes it (in f32, verified against the reference where inputs that suit it can be drawn), our executor and onnxruntime run "
         "the result, and every output of both has cosine ≥ 0.99999 with onnxruntime's answer to the *original* file on the "
         "same inputs. The error is the largest of any output, against its largest magnitude. Attention, norms and "
         "Linear/Conv count fused operators of the result; time is the executor's against onnxruntime's on the original, and "
