@@ -9,8 +9,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Spins before a waiting worker starts to yield its core.
-const SPINS: u32 = 4_000;
+/// Spins before a waiting worker starts to yield its core: few, for the worker that it waits for may have been woken on
+/// the same core, and the steps of a decoder are shorter than long spins.
+const SPINS: u32 = 250;
 
 /// A failed run.
 #[derive(Clone, Debug, PartialEq, Eq)]
